@@ -1,0 +1,127 @@
+//! The one seam: what a device offers. Object-safe, so that the backend is a fact of run time and never of the build.
+//!
+//! The backend owns what lies in its memory and hands out handles. Serving teams with an engine of their own use
+//! [`PackedMatrix`] and [`KvPages`] alone; the [`Engine`](crate::engine::Engine) uses [`Model`], whole steps at a time, because
+//! a launch on Trainium costs 50 to 300 microseconds and ten of them a layer would drown a decode step.
+
+use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
+
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::spec::{AttentionArgs, KvSpec, Logits, ModelConfig, PageId, Slot, StepBatch, WeightSource, WeightView};
+
+/// What a backend can do, and its limits: the one place where they stand.
+#[derive(Debug, Clone)]
+pub struct Caps {
+    /// The backend and its kernel table, as reports name it: `cpu/avx2`.
+    pub name: String,
+    /// Tokens of a KV page.
+    pub page_len: usize,
+    /// Tokens of an attention chunk; `page_len` divides it.
+    pub chunk_len: usize,
+    /// Types that weights may be packed as.
+    pub weight_dtypes: Vec<Dtype>,
+    /// Types that keys and values may be stored as.
+    pub kv_dtypes: Vec<Dtype>,
+    /// Threads or cores that a step uses.
+    pub n_threads: usize,
+    /// Bytes of memory that the backend may use, as far as it knows.
+    pub memory_bytes: u64,
+}
+
+/// How a model is brought onto a backend.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions {
+    /// What the matrices run as; `None` keeps bf16 as bf16 and everything else as f32.
+    pub weights: Option<Dtype>,
+    /// KV pages to allocate.
+    pub n_pages: usize,
+    /// Most rows that one step may have; sizes the scratch memory.
+    pub max_step_tokens: usize,
+    /// Most logit rows that one step may ask for.
+    pub max_logit_rows: usize,
+}
+
+/// A device that runs the kernels and the model.
+pub trait Backend: Send + Sync {
+    /// What it can do.
+    fn caps(&self) -> &Caps;
+
+    /// Packs a weight matrix `W[N, K]` the way the kernel wants it, as `dtype`, one of [`Caps::weight_dtypes`].
+    fn pack(&self, weight: &WeightView<'_>, dtype: Dtype) -> Result<Box<dyn PackedMatrix>>;
+
+    /// Allocates `n_pages` KV pages.
+    fn kv(&self, spec: &KvSpec, n_pages: usize) -> Result<Box<dyn KvPages>>;
+
+    /// Brings a model's weights in and allocates its pages and scratch memory; everything that a step needs.
+    fn load(&self, config: &ModelConfig, weights: &dyn WeightSource, options: LoadOptions) -> Result<Box<dyn Model>>;
+}
+
+/// A weight matrix `W[N, K]`, packed.
+pub trait PackedMatrix: Send + Sync {
+    /// Outputs, N.
+    fn n(&self) -> usize;
+
+    /// Inputs, K.
+    fn k(&self) -> usize;
+
+    /// What the weights are stored as.
+    fn dtype(&self) -> Dtype;
+
+    /// `out[M, N] = x[M, K] W[N, K]^T`, accumulated in f32, for any M from 1 up. A row of `out` depends on the same row of `x` alone,
+    /// bit for bit. Cost: `2 M N K` operations, `N K` weights read once for M up to 16.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) when the shapes disagree.
+    fn matmul(&self, x: ArrayView2<'_, f32>, out: ArrayViewMut2<'_, f32>) -> Result<()>;
+}
+
+/// Keys and values in pages, on the device, for all layers of a model.
+///
+/// Which page holds what is the caller's affair (`longhaul::kv` is ours). Contents of a slot that was never appended are undefined and never
+/// reach a result.
+pub trait KvPages: Send {
+    /// Layers, heads and element type.
+    fn spec(&self) -> &KvSpec;
+
+    /// Number of pages.
+    fn n_pages(&self) -> usize;
+
+    /// Stores `k` and `v`, `[n_tokens, n_kv_heads, head_dim]`, of `layer` at the slots `at`, `[n_tokens]`, rounded to the stored type.
+    fn append(&mut self, layer: usize, k: ArrayView3<'_, f32>, v: ArrayView3<'_, f32>, at: &[Slot]) -> Result<()>;
+
+    /// Causal attention over pages into `out`, `[n_tokens, n_heads, head_dim]`; append-prefill and decode alike.
+    fn attention(&mut self, args: &AttentionArgs<'_>, out: ArrayViewMut3<'_, f32>) -> Result<()>;
+
+    /// Copies the first `n_slots` slots of every layer of page `from` to page `to`; later slots of `to` become undefined.
+    fn copy_page(&mut self, from: PageId, to: PageId, n_slots: usize) -> Result<()>;
+
+    /// Bytes of an exported page: `page_len * spec.bytes_per_token()`.
+    fn page_bytes(&self) -> usize;
+
+    /// Writes page `page` in the canonical layout, `[layer][k|v][slot][kv_head][head_dim]` in the stored type, little-endian.
+    fn export_page(&self, page: PageId, out: &mut [u8]) -> Result<()>;
+
+    /// Reads page `page` back from the canonical layout, bit for bit.
+    fn import_page(&mut self, page: PageId, bytes: &[u8]) -> Result<()>;
+}
+
+/// A model on its backend.
+pub trait Model: Send {
+    /// The configuration that it was loaded with.
+    fn config(&self) -> &ModelConfig;
+
+    /// The options that it was loaded with, limits of a step among them.
+    fn options(&self) -> &LoadOptions;
+
+    /// Its KV pages, for copies, export and import.
+    fn kv(&mut self) -> &mut dyn KvPages;
+
+    /// Runs one ragged batch: appends its tokens' keys and values to their pages, and writes the logits of the rows that want them.
+    ///
+    /// Once warm it allocates nothing. A row's logits depend on the tokens before it and on nothing else, bit for bit.
+    ///
+    /// # Errors
+    /// Whatever [`StepBatch::validate`] finds, and a batch larger than the limits; nothing has been written then.
+    fn step(&mut self, batch: &StepBatch, logits: &mut Logits) -> Result<()>;
+}

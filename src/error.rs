@@ -1,0 +1,112 @@
+//! One error type for the whole crate: it names the thing that was wrong, and what to do about it.
+
+use std::path::PathBuf;
+
+use crate::spec::PageId;
+
+/// What every fallible call of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. Marked non-exhaustive: a later release may tell failures apart further.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file or folder could not be read or written.
+    #[error("{path}: {reason}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// A model folder that cannot be run; lists everything that is wrong with it at once.
+    #[error("cannot load the model in {path}:{}", bullet_list(.problems))]
+    Model {
+        /// The model folder.
+        path: PathBuf,
+        /// One sentence per problem, each naming its tensor or field.
+        problems: Vec<String>,
+    },
+    /// An argument that does not fit the others: a shape, a length, an id.
+    #[error("{0}")]
+    Argument(String),
+    /// A token id that the model's vocabulary does not have.
+    #[error("token id {token} is outside the vocabulary of {vocab} tokens")]
+    Vocabulary {
+        /// The offending id.
+        token: u32,
+        /// Number of tokens in the vocabulary.
+        vocab: usize,
+    },
+    /// A context longer than the model was made for.
+    #[error("the context would be {wanted} tokens long, and the model takes at most {limit}")]
+    ContextLength {
+        /// Tokens that the call would have led to.
+        wanted: usize,
+        /// The model's maximum.
+        limit: usize,
+    },
+    /// No free KV page, and nothing left to evict: live sessions hold them all.
+    #[error(
+        "the KV budget is exhausted: {wanted} pages wanted, {free} free of {total}, and live sessions hold the rest; \
+             drop a session or give the engine a larger --kv-budget"
+    )]
+    KvExhausted {
+        /// Pages that the operation needed.
+        wanted: usize,
+        /// Pages free, soft-retained ones included.
+        free: usize,
+        /// Pages in the pool.
+        total: usize,
+    },
+    /// A KV page that holds a number which is not finite, or that was never written.
+    #[error("KV page {page:?}: {reason}")]
+    Page {
+        /// The page.
+        page: PageId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The caller cancelled the request.
+    #[error("cancelled by the caller")]
+    Cancelled,
+    /// The request's deadline passed before it was done.
+    #[error("the request's deadline passed")]
+    Deadline,
+    /// The engine has been shut down, or its scheduler ended.
+    #[error("the engine is shut down")]
+    ShutDown,
+    /// A step failed for a reason that is a defect; the sessions it served have this error, all others go on.
+    #[error("a step failed: {0}")]
+    Step(String),
+    /// A backend or kernel table that this machine or build does not have.
+    #[error("{what} is not available here: {why}")]
+    Unavailable {
+        /// The backend, kernel table or feature.
+        what: String,
+        /// Why not, and what would help.
+        why: String,
+    },
+    /// A tokenizer or a chat template that cannot be used, or text it cannot take.
+    #[error("{0}")]
+    Text(String),
+    /// A workload, trace or report that cannot be used.
+    #[error("{0}")]
+    Workload(String),
+}
+
+impl Error {
+    /// An [`Error::Io`] for `path`.
+    pub fn io(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
+        Self::Io { path: path.into(), reason: reason.to_string() }
+    }
+
+    /// An [`Error::Argument`].
+    pub fn argument(what: impl Into<String>) -> Self {
+        Self::Argument(what.into())
+    }
+}
+
+fn bullet_list(problems: &[String]) -> String {
+    problems.iter().map(|p| format!("\n  - {p}")).collect()
+}

@@ -1,0 +1,9 @@
+//! longhaul: an inference core for long-horizon agents.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+pub mod backend;
+pub mod dtype;
+pub mod error;
+pub mod spec;
+
+pub use error::{Error, Result};

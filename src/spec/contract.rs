@@ -1,0 +1,20 @@
+//! The constants of the numerics contract (DESIGN.md, "Same bits"): whatever changes here changes bits.
+
+/// Columns of a packed panel: one AMX tile row of f32 sums, one AVX-512 register, two AVX2 registers.
+pub const PANEL_COLS: usize = 16;
+
+/// Depth of a packed tile: K is padded with zeros to a multiple of it. 32 bf16 make one 64-byte AMX tile row.
+pub const TILE_DEPTH: usize = 32;
+
+/// Tokens of a KV page. A multiple of [`TILE_DEPTH`] (values are packed in tiles of 32 keys) that divides
+/// [`CHUNK_LEN`].
+pub const PAGE_LEN: usize = 64;
+
+/// Attention folds the context in chunks `[i * CHUNK_LEN, (i + 1) * CHUNK_LEN)` at absolute positions: each starts from
+/// an empty state, and states merge left to right.
+pub const CHUNK_LEN: usize = 256;
+
+/// Partial sums of a vector reduction: element `i` goes to sum `i % REDUCE_LANES`, and the sums are folded in halves.
+pub const REDUCE_LANES: usize = 16;
+
+const _: () = assert!(PAGE_LEN.is_multiple_of(TILE_DEPTH) && CHUNK_LEN.is_multiple_of(PAGE_LEN));
