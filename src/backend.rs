@@ -125,3 +125,8 @@ pub trait Model: Send {
     /// Whatever [`StepBatch::validate`] finds, and a batch larger than the limits; nothing has been written then.
     fn step(&mut self, batch: &StepBatch, logits: &mut Logits) -> Result<()>;
 }
+
+/// The best backend of this machine, with `threads` threads or as many as the process may use. Today that is the CPU.
+pub fn detect(threads: Option<usize>) -> Result<Box<dyn Backend>> {
+    crate::cpu::open(&crate::cpu::CpuOptions { threads, ..Default::default() })
+}

@@ -5,5 +5,6 @@ pub mod backend;
 pub mod dtype;
 pub mod error;
 pub mod spec;
+pub mod cpu;
 
 pub use error::{Error, Result};

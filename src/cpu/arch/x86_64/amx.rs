@@ -1,0 +1,266 @@
+//! The `amx` table: products with bf16 panels on AMX tiles, everything else as in `avx512`.
+//!
+//! The left operand is rounded to bf16 because `TDPBF16PS` takes nothing else. All tiles have 16 rows always: a product of fewer rows costs the same,
+//! so one row and a thousand go the same way and get the same bits.
+
+use std::arch::asm;
+
+use super::avx512::Avx512;
+use super::tile::{self, dot, load, store};
+use crate::cpu::isa::{Isa, LhsElement};
+use crate::cpu::product::Product;
+
+/// Proof that this CPU has AMX-BF16 and AVX-512, and that the kernel lets us use tiles: only [`Isa::detect`] makes one.
+#[derive(Clone, Copy)]
+pub struct Amx(Avx512);
+
+impl Isa for Amx {
+    type V = <Avx512 as Isa>::V;
+    type Lhs = u16;
+    const NAME: &'static str = "amx";
+    const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
+    const ATTENTION_ROWS: usize = 32;
+    const TASK_PANELS: usize = 8;
+
+    fn detect() -> Result<Self, String> {
+        let vectors = Avx512::detect()?;
+        tile::permitted()?;
+        Ok(Self(vectors))
+    }
+
+    #[inline(always)]
+    fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        self.0.run(f)
+    }
+
+    #[inline(always)]
+    fn product(self, args: Product<'_, u16, u16>) {
+        tile_product(args);
+    }
+
+    #[inline(always)]
+    fn begin_products(self) {
+        // SAFETY: `self` is proof that tiles are permitted.
+        unsafe { tile::configure() }
+    }
+
+    #[inline(always)]
+    fn end_products(self) {
+        // SAFETY: as above.
+        unsafe { tile::release() }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        self.0.splat(x)
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> Self::V {
+        self.0.load(x)
+    }
+    #[inline(always)]
+    fn store(self, x: Self::V, out: &mut [f32; 16]) {
+        self.0.store(x, out);
+    }
+    #[inline(always)]
+    fn load_pairs(self, x: &[u16; 32]) -> (Self::V, Self::V) {
+        self.0.load_pairs(x)
+    }
+    #[inline(always)]
+    fn store_bf16(self, x: Self::V, out: &mut [u16; 16]) {
+        self.0.store_bf16(x, out);
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        self.0.add(a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        self.0.sub(a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        self.0.mul(a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        self.0.div(a, b)
+    }
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.0.mul_add(a, b, c)
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        self.0.max(a, b)
+    }
+    #[inline(always)]
+    fn select_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        self.0.select_lt(x, limit, a, b)
+    }
+    #[inline(always)]
+    fn power_of_two(self, x: Self::V) -> Self::V {
+        self.0.power_of_two(x)
+    }
+}
+
+/// Rows of a tile, and columns of a panel.
+const TILE: usize = 16;
+/// Elements of a bf16 tile; the next tile along the depth starts there.
+const TILE_LEN: usize = 512;
+
+/// The product on tiles: two row tiles by two panels while there are that many, so that four loads feed four products; up to sixteen rows go by
+/// four panels, four streams of weights.
+#[inline(always)]
+fn tile_product(mut args: Product<'_, u16, u16>) {
+    args.check();
+    let n_tiles = args.n_rows.div_ceil(TILE);
+    let mut panel = 0;
+    if n_tiles == 1 {
+        while panel + 4 <= args.n_panels {
+            block_1x4(&mut args, panel);
+            panel += 4;
+        }
+    }
+    while panel < args.n_panels {
+        let two_panels = panel + 2 <= args.n_panels;
+        let mut row_tile = 0;
+        while row_tile < n_tiles {
+            let two_tiles = row_tile + 2 <= n_tiles;
+            match (two_tiles, two_panels) {
+                (true, true) => block_2x2(&mut args, row_tile, panel),
+                (true, false) => {
+                    block_1x1(&mut args, row_tile, panel);
+                    block_1x1(&mut args, row_tile + 1, panel);
+                }
+                (false, true) => {
+                    block_1x1(&mut args, row_tile, panel);
+                    block_1x1(&mut args, row_tile, panel + 1);
+                }
+                (false, false) => block_1x1(&mut args, row_tile, panel),
+            }
+            row_tile += if two_tiles { 2 } else { 1 };
+        }
+        panel += if two_panels { 2 } else { 1 };
+    }
+}
+
+/// First element of a row tile of the left operand.
+#[inline(always)]
+fn lhs_tile(args: &Product<'_, u16, u16>, row_tile: usize) -> *const u16 {
+    let first = <u16 as LhsElement>::index(args.first_row + row_tile * TILE, args.first_k, args.lhs_depth);
+    args.lhs[first..].as_ptr()
+}
+
+#[inline(always)]
+fn panel_start(args: &Product<'_, u16, u16>, panel: usize) -> *const u16 {
+    args.panels[panel * args.panel_stride..].as_ptr()
+}
+
+/// A tile of the result, by way of a buffer when it has fewer rows than sixteen.
+struct OutTile {
+    first: usize,
+    n_rows: usize,
+    rows: [f32; TILE * TILE],
+}
+
+impl OutTile {
+    #[inline(always)]
+    fn new(args: &Product<'_, u16, u16>, row_tile: usize, panel: usize) -> Self {
+        let first = row_tile * TILE * args.out_stride + panel * TILE;
+        let n_rows = (args.n_rows - row_tile * TILE).min(TILE);
+        let mut tile = Self { first, n_rows, rows: [0.0; TILE * TILE] };
+        if args.accumulate {
+            for (r, row) in tile.rows.chunks_exact_mut(TILE).take(n_rows).enumerate() {
+                row.copy_from_slice(&args.out[first + r * args.out_stride..][..TILE]);
+            }
+        }
+        tile
+    }
+
+    #[inline(always)]
+    fn write(&self, args: &mut Product<'_, u16, u16>) {
+        for (r, row) in self.rows.chunks_exact(TILE).take(self.n_rows).enumerate() {
+            args.out[self.first + r * args.out_stride..][..TILE].copy_from_slice(row);
+        }
+    }
+}
+
+const STRIDE: usize = 64;
+
+#[inline(always)]
+fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
+    let mut out = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(r, p)| OutTile::new(args, row_tile + r, panel + p));
+    let (a0, a1) = (lhs_tile(args, row_tile), lhs_tile(args, row_tile + 1));
+    let (b0, b1) = (panel_start(args, panel), panel_start(args, panel + 1));
+    // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles. `Product::check` has found `depth` elements of each
+    // row tile and of each panel inside their slices, so tile `t < depth / 32` of each is readable; the buffers of `out` are whole tiles.
+    unsafe {
+        load!("0", out[0].rows.as_ptr(), STRIDE);
+        load!("1", out[1].rows.as_ptr(), STRIDE);
+        load!("2", out[2].rows.as_ptr(), STRIDE);
+        load!("3", out[3].rows.as_ptr(), STRIDE);
+        for t in 0..args.depth / 32 {
+            load!("4", a0.add(t * TILE_LEN), STRIDE);
+            load!("6", b0.add(t * TILE_LEN), STRIDE);
+            dot!("0", "4", "6");
+            load!("7", b1.add(t * TILE_LEN), STRIDE);
+            dot!("1", "4", "7");
+            load!("5", a1.add(t * TILE_LEN), STRIDE);
+            dot!("2", "5", "6");
+            dot!("3", "5", "7");
+        }
+        store!("0", out[0].rows.as_mut_ptr(), STRIDE);
+        store!("1", out[1].rows.as_mut_ptr(), STRIDE);
+        store!("2", out[2].rows.as_mut_ptr(), STRIDE);
+        store!("3", out[3].rows.as_mut_ptr(), STRIDE);
+    }
+    out.iter().for_each(|tile| tile.write(args));
+}
+
+#[inline(always)]
+fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize) {
+    let mut out = [0, 1, 2, 3].map(|p| OutTile::new(args, 0, panel + p));
+    let a = lhs_tile(args, 0);
+    let b = [0, 1, 2, 3].map(|p| panel_start(args, panel + p));
+    // SAFETY: as in `block_2x2`.
+    unsafe {
+        load!("0", out[0].rows.as_ptr(), STRIDE);
+        load!("1", out[1].rows.as_ptr(), STRIDE);
+        load!("2", out[2].rows.as_ptr(), STRIDE);
+        load!("3", out[3].rows.as_ptr(), STRIDE);
+        for t in 0..args.depth / 32 {
+            load!("4", a.add(t * TILE_LEN), STRIDE);
+            load!("5", b[0].add(t * TILE_LEN), STRIDE);
+            dot!("0", "4", "5");
+            load!("6", b[1].add(t * TILE_LEN), STRIDE);
+            dot!("1", "4", "6");
+            load!("7", b[2].add(t * TILE_LEN), STRIDE);
+            dot!("2", "4", "7");
+            load!("5", b[3].add(t * TILE_LEN), STRIDE);
+            dot!("3", "4", "5");
+        }
+        store!("0", out[0].rows.as_mut_ptr(), STRIDE);
+        store!("1", out[1].rows.as_mut_ptr(), STRIDE);
+        store!("2", out[2].rows.as_mut_ptr(), STRIDE);
+        store!("3", out[3].rows.as_mut_ptr(), STRIDE);
+    }
+    out.iter().for_each(|tile| tile.write(args));
+}
+
+#[inline(always)]
+fn block_1x1(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
+    let mut out = OutTile::new(args, row_tile, panel);
+    let (a, b) = (lhs_tile(args, row_tile), panel_start(args, panel));
+    // SAFETY: as in `block_2x2`.
+    unsafe {
+        load!("0", out.rows.as_ptr(), STRIDE);
+        for t in 0..args.depth / 32 {
+            load!("4", a.add(t * TILE_LEN), STRIDE);
+            load!("6", b.add(t * TILE_LEN), STRIDE);
+            dot!("0", "4", "6");
+        }
+        store!("0", out.rows.as_mut_ptr(), STRIDE);
+    }
+    out.write(args);
+}

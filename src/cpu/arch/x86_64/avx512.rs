@@ -1,0 +1,131 @@
+//! The `avx512` table: one register to a vector. It computes the same bits as `avx2`.
+
+use std::arch::x86_64::*;
+
+use super::require;
+use crate::cpu::isa::Isa;
+use crate::cpu::product::{Product, simd_product};
+
+/// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
+#[derive(Clone, Copy)]
+pub struct Avx512(());
+
+/// Calls intrinsics of AVX-512 F and BW; as in the `avx2` table, `self` is proof of the features.
+macro_rules! avx512 {
+    ($e:expr) => {
+        // SAFETY: a value of `Avx512` exists only where AVX-512 F and BW were detected.
+        unsafe { $e }
+    };
+}
+
+impl Isa for Avx512 {
+    type V = __m512;
+    type Lhs = f32;
+    const NAME: &'static str = "avx512";
+    const ACCUMULATORS: usize = 24;
+    const ATTENTION_ROWS: usize = 24;
+    const TASK_PANELS: usize = 6;
+
+    fn detect() -> Result<Self, String> {
+        require(&[
+            ("AVX-512 F", is_x86_feature_detected!("avx512f")),
+            ("AVX-512 BW", is_x86_feature_detected!("avx512bw")),
+        ])?;
+        Ok(Self(()))
+    }
+
+    #[inline(always)]
+    fn run<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn inner<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        avx512!(inner(f))
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        avx512!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> __m512 {
+        // SAFETY: AVX-512 as above; the load is the whole array, and needs no alignment.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn store(self, x: __m512, out: &mut [f32; 16]) {
+        // SAFETY: AVX-512 as above; the store is the whole array, and needs no alignment.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) }
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, x: &[u16; 32]) -> (__m512, __m512) {
+        // SAFETY: AVX-512 as above; the load is the array's 64 bytes, and needs no alignment.
+        let raw = unsafe { _mm512_loadu_si512(x.as_ptr().cast()) };
+        avx512!((
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(raw)),
+            _mm512_castsi512_ps(_mm512_and_si512(raw, _mm512_set1_epi32(0xffff_0000u32 as i32)))
+        ))
+    }
+
+    #[inline(always)]
+    fn store_bf16(self, x: __m512, out: &mut [u16; 16]) {
+        // In integers as in the `avx2` table, not VCVTNEPS2BF16, which flushes denormals.
+        // SAFETY: AVX-512 as above; the store is the array's 32 bytes, and needs no alignment.
+        unsafe {
+            let bits = _mm512_castps_si512(x);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+            let kept = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(kept)));
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        avx512!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn select_lt(self, x: __m512, limit: __m512, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(x, limit), b, a))
+    }
+
+    #[inline(always)]
+    fn power_of_two(self, x: __m512) -> __m512 {
+        avx512!(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(x))))
+    }
+
+    #[inline(always)]
+    fn product(self, args: Product<'_, f32, u16>) {
+        simd_product(self, args);
+    }
+}

@@ -1,0 +1,99 @@
+//! AMX tiles by inline assembly: the intrinsics are not stable yet.
+//!
+//! Every function here names its tile registers in the instruction text. The compiler never uses tile registers by itself, so what one
+//! function leaves in a tile is there for the next; assembly blocks with side effects keep their order.
+
+use std::arch::asm;
+
+/// Whether the operating system lets this process use tile data (Linux: `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`), and the CPU has it.
+///
+/// Leaf 7 tells of AMX. Leaves 0x1D and 0x1E describe palette 1, but some hypervisors hide them, so palette 1 is taken as the manual gives it: 8
+/// tiles of 16 rows of 64 bytes.
+pub fn permitted() -> Result<(), String> {
+    const AMX_BF16: u32 = 1 << 22;
+    const AMX_TILE: u32 = 1 << 24;
+    let (leaf0, leaf7) = (std::arch::x86_64::__cpuid(0), std::arch::x86_64::__cpuid_count(7, 0));
+    if leaf0.eax < 7 || leaf7.edx & (AMX_BF16 | AMX_TILE) != AMX_BF16 | AMX_TILE {
+        return Err("this CPU lacks AMX-TILE or AMX-BF16".into());
+    }
+    request()
+}
+
+#[cfg(target_os = "linux")]
+fn request() -> Result<(), String> {
+    const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_ulong = 18;
+    // SAFETY: the call takes two integers and touches no memory of ours.
+    let status = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) };
+    if status == 0 {
+        Ok(())
+    } else {
+        Err(format!("the kernel refuses tile data: {}", std::io::Error::last_os_error()))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn request() -> Result<(), String> {
+    Err("tile data is asked for in Linux's way only".into())
+}
+
+/// `LDTILECFG`'s operand: palette 1, all eight tiles 16 rows of 64 bytes.
+#[repr(C, align(64))]
+struct TileConfig {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    bytes_per_row: [u16; 16],
+    rows: [u8; 16],
+}
+
+static FULL_TILES: TileConfig = TileConfig {
+    palette: 1,
+    start_row: 0,
+    reserved: [0; 14],
+    bytes_per_row: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+/// Makes all eight tiles 16 rows of 64 bytes, and zeroes them.
+///
+/// # Safety
+/// [`permitted`] has answered yes in this process.
+#[inline(always)]
+pub unsafe fn configure() {
+    // SAFETY: AMX is there and permitted, says the caller; the operand is 64 bytes and lives for ever.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const FULL_TILES, options(nostack)) }
+}
+
+/// Gives the tiles back, so that a context switch need not save them.
+///
+/// # Safety
+/// As [`configure`].
+#[inline(always)]
+pub unsafe fn release() {
+    // SAFETY: AMX is there and permitted, says the caller.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) }
+}
+
+/// Loads a tile of 16 rows of 64 bytes, `stride` bytes apart, from `ptr`.
+macro_rules! load {
+    ($tile:literal, $ptr:expr, $stride:expr) => {
+        asm!(concat!("tileloadd tmm", $tile, ", [{p} + {s}*1]"), p = in(reg) $ptr, s = in(reg) $stride, options(nostack, readonly))
+    };
+}
+
+/// Stores a tile as 16 rows of 64 bytes, `stride` bytes apart, at `ptr`.
+macro_rules! store {
+    ($tile:literal, $ptr:expr, $stride:expr) => {
+        asm!(concat!("tilestored [{p} + {s}*1], tmm", $tile), p = in(reg) $ptr, s = in(reg) $stride, options(nostack))
+    };
+}
+
+/// `sum += a * b`, tiles of f32, bf16 and paired bf16.
+macro_rules! dot {
+    ($sum:literal, $a:literal, $b:literal) => {
+        asm!(concat!("tdpbf16ps tmm", $sum, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
+    };
+}
+
+pub(super) use {dot, load, store};

@@ -1,0 +1,78 @@
+//! Causal attention over pages: append-prefill and decode are one family.
+//!
+//! A block is some tokens' queries of the heads that share one KV head, so that one load of a key serves the whole group. It walks its context in
+//! chunks of [`CHUNK_LEN`](crate::spec::contract::CHUNK_LEN) at absolute positions; each chunk gives a state (maximum, sum, weighted values), and
+//! states merge left to right (FlashInfer, "Recursive attention"). Where there are too few blocks for the threads, as in decode, the
+//! chunks of a block are split over tasks: the first task merges its own as it goes, since they are the leftmost; the others leave theirs
+//! apart, and whoever finishes last merges them in order. So the bits are the same however the work is split.
+
+mod block;
+mod chunk;
+mod plan;
+mod scratch;
+mod state;
+
+pub use plan::{AttentionPlan, PlanLimits};
+pub use scratch::{AttentionScratch, Geometry};
+
+use std::sync::atomic::Ordering;
+
+use super::disjoint::Disjoint;
+use super::isa::{Isa, LhsElement};
+use super::pages::LayerView;
+use super::parallel::for_each_task;
+use crate::spec::Ragged;
+use block::Block;
+
+/// One layer's attention.
+pub struct Attention<'a, O> {
+    /// Heads and scale.
+    pub geometry: Geometry,
+    /// `[n_tokens][q_stride]` queries from the start of each row, RoPE applied.
+    pub q: &'a [f32],
+    /// Elements from one token of `q` to the next.
+    pub q_stride: usize,
+    /// Keys and values.
+    pub layer: LayerView<'a>,
+    /// Lengths and page tables.
+    pub ragged: Ragged<'a>,
+    /// The result as a left operand, row by token, `[n_heads * head_dim]` from the start of each row.
+    pub out: Disjoint<'a, O>,
+    /// Elements of a row of `out`.
+    pub out_depth: usize,
+}
+
+impl<O: LhsElement> Attention<'_, O> {
+    /// Runs the tasks of `plan`, which was made for `ragged`; `scratch(state)` is the thread's own.
+    pub fn run<I: Isa, S: Send>(
+        &self,
+        isa: I,
+        plan: &mut AttentionPlan,
+        states: &mut [S],
+        scratch: impl Fn(&mut S) -> &mut AttentionScratch<I::Lhs> + Sync,
+    ) {
+        let AttentionPlan { tasks, units, parts, .. } = plan;
+        let (tasks, units) = (&*tasks, &*units);
+        units.iter().for_each(|unit| unit.remaining.store(unit.n_tasks, Ordering::Relaxed));
+        let parts = Disjoint::new(parts);
+        for_each_task(states, tasks.len(), |state, i| {
+            let task = &tasks[i];
+            let mut block = Block { args: self, task, scratch: scratch(state) };
+            isa.run(|| {
+                isa.begin_products();
+                match &task.part {
+                    None => block.run_whole(isa),
+                    Some(part) => {
+                        let unit = &units[part.unit as usize];
+                        block.run_part(isa, part, &parts);
+                        // Release what this task wrote, and acquire what the others did before the last one merges.
+                        if unit.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+                            block.merge_parts(isa, unit, &parts);
+                        }
+                    }
+                }
+                isa.end_products();
+            });
+        });
+    }
+}

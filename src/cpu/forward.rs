@@ -1,0 +1,210 @@
+//! The step: a ragged batch through a decoder-only transformer of the Llama family (Touvron et al. 2023, section 2).
+
+use super::attention::{Attention, Geometry};
+use super::disjoint::Disjoint;
+use super::isa::Isa;
+use super::matmul::{Epilogue, Matmul};
+use super::pages::Pages;
+use super::panel::{PanelElement, Panels};
+use super::parallel::for_each_task;
+use super::pointwise::{LhsRow, rms_norm, rms_norm_head, rope_head};
+use super::state::State;
+use super::weights::{Layer, Weights};
+use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
+use crate::spec::{Logits, ModelConfig, Slot, StepBatch};
+
+/// Rows of a pointwise task.
+const TASK_ROWS: usize = 16;
+
+/// One step, while it runs.
+pub struct Forward<'a, I: Isa, E: PanelElement> {
+    /// The kernel table.
+    pub isa: I,
+    /// The model's shape.
+    pub config: &'a ModelConfig,
+    /// Heads and scale.
+    pub geometry: Geometry,
+    /// `[head_dim / 2]` angle per position.
+    pub frequencies: &'a [f64],
+    /// The weights.
+    pub weights: &'a Weights<E>,
+    /// The KV cache.
+    pub pages: &'a mut Pages,
+    /// Activations.
+    pub state: &'a mut State<I, E>,
+    /// What to compute.
+    pub batch: &'a StepBatch,
+}
+
+impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
+    /// Runs the step.
+    pub fn run(mut self, logits: &mut Logits) {
+        let weights = self.weights;
+        self.plan();
+        self.embed();
+        for (i, layer) in weights.layers.iter().enumerate() {
+            self.norm(&layer.attention_norm);
+            self.qkv(layer);
+            self.rotate_and_append(i, layer);
+            self.attend(i);
+            self.project_back(&layer.o, Source::Attended);
+            self.norm(&layer.ffn_norm);
+            self.gate_up(layer);
+            self.project_back(&layer.down, Source::Gated);
+        }
+        self.logits(logits);
+    }
+
+    /// Positions, slots, angles and the tasks of attention: lengths only.
+    fn plan(&mut self) {
+        let (state, ragged) = (&mut *self.state, self.batch.ragged());
+        state.plan.make(&self.geometry, &ragged);
+        state.positions.clear();
+        state.slots.clear();
+        for seq in 0..ragged.n_seqs() {
+            let table = ragged.page_table(seq);
+            for position in ragged.start(seq)..ragged.kv_len(seq) {
+                state.positions.push(position as u32);
+                state.slots.push(Slot { page: table[position / PAGE_LEN], slot_idx: position % PAGE_LEN });
+            }
+        }
+    }
+
+    /// `x = embedding[token]`, and the angles of RoPE.
+    fn embed(&mut self) {
+        let (d_model, half) = (self.config.d_model, self.config.head_dim / 2);
+        let State { x, cos, sin, positions, threads, .. } = &mut *self.state;
+        let (x, cos, sin) = (Disjoint::new(x), Disjoint::new(cos), Disjoint::new(sin));
+        let (weights, batch, frequencies) = (self.weights, self.batch, self.frequencies);
+        for_each_row(threads, batch.n_tokens(), |row| {
+            // SAFETY: each row is one task's own.
+            let (x, cos, sin) =
+                unsafe { (x.slice(row * d_model, d_model), cos.slice(row * half, half), sin.slice(row * half, half)) };
+            weights.embed(batch.tokens[row] as usize, x);
+            for (i, frequency) in frequencies.iter().enumerate() {
+                let (s, c) = (f64::from(positions[row]) * frequency).sin_cos();
+                (sin[i], cos[i]) = (s as f32, c as f32);
+            }
+        });
+    }
+
+    /// `normed = rms_norm(x)`
+    fn norm(&mut self, weight: &[f32]) {
+        let d_model = self.config.d_model;
+        let State { x, normed, threads, .. } = &mut *self.state;
+        let lhs = Disjoint::new(normed);
+        let (isa, eps) = (self.isa, self.config.norm_eps);
+        for_each_row(threads, self.batch.n_tokens(), |row| {
+            let out = LhsRow { lhs: &lhs, row, depth: d_model.next_multiple_of(TILE_DEPTH) };
+            isa.run(|| rms_norm(isa, &x[row * d_model..][..d_model], weight, eps, out));
+        });
+    }
+
+    /// `qkv = normed W^T + bias`
+    fn qkv(&mut self, layer: &Layer<E>) {
+        let State { normed, qkv, threads, .. } = &mut *self.state;
+        let epilogue =
+            Epilogue::Store { out: Disjoint::new(qkv), stride: layer.qkv.n, bias: layer.qkv_bias.as_deref() };
+        let matmul = Matmul { lhs: normed, n_rows: self.batch.n_tokens(), weights: &layer.qkv, epilogue };
+        matmul.run(self.isa, threads, |t| &mut t.sums);
+    }
+
+    /// Norms of heads where the model has them, RoPE on q and k, and keys and values into their pages.
+    fn rotate_and_append(&mut self, layer_idx: usize, layer: &Layer<E>) {
+        let State { qkv, threads, cos, sin, slots, .. } = &mut *self.state;
+        let (stride, head_dim, half) = (layer.qkv.n, self.config.head_dim, self.config.head_dim / 2);
+        let (d_q, d_kv, eps) = (self.config.d_q(), self.config.d_kv(), self.config.norm_eps);
+        let qkv = Disjoint::new(qkv);
+        let writer = self.pages.writer(layer_idx);
+        let isa = self.isa;
+        for_each_row(threads, self.batch.n_tokens(), |row| {
+            // SAFETY: each row is one task's own.
+            let qkv = unsafe { qkv.slice(row * stride, stride) };
+            let (q, kv) = qkv.split_at_mut(d_q);
+            let (k, v) = kv.split_at_mut(d_kv);
+            isa.run(|| {
+                for (heads, norm) in [(&mut *q, &layer.q_norm), (&mut *k, &layer.k_norm)] {
+                    for head in heads.chunks_exact_mut(head_dim) {
+                        if let Some(weight) = norm {
+                            rms_norm_head(isa, head, weight, eps);
+                        }
+                        rope_head(head, &cos[row * half..][..half], &sin[row * half..][..half]);
+                    }
+                }
+                for (kv_head, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
+                    // SAFETY: `StepBatch` gives each row a slot of its own.
+                    unsafe { writer.store(isa, slots[row], kv_head, k, v) };
+                }
+            });
+        });
+    }
+
+    /// `attended = softmax(q k^T) v`
+    fn attend(&mut self, layer_idx: usize) {
+        let d_q = self.config.d_q();
+        let State { qkv, attended, plan, threads, .. } = &mut *self.state;
+        let attention = Attention {
+            geometry: self.geometry,
+            q: qkv,
+            q_stride: d_q + 2 * self.config.d_kv(),
+            layer: self.pages.layer(layer_idx),
+            ragged: self.batch.ragged(),
+            out: Disjoint::new(attended),
+            out_depth: d_q.next_multiple_of(TILE_DEPTH),
+        };
+        attention.run(self.isa, plan, threads, |t| &mut t.attention);
+    }
+
+    /// `gated = silu(normed Wg^T) * (normed Wu^T)`
+    fn gate_up(&mut self, layer: &Layer<E>) {
+        let State { normed, gated, threads, .. } = &mut *self.state;
+        let epilogue = Epilogue::SiluGate { out: Disjoint::new(gated), depth: layer.down.depth };
+        let matmul = Matmul { lhs: normed, n_rows: self.batch.n_tokens(), weights: &layer.gate_up, epilogue };
+        matmul.run(self.isa, threads, |t| &mut t.sums);
+    }
+
+    /// `x += source W^T`
+    fn project_back(&mut self, weights: &Panels<E>, source: Source) {
+        let State { x, attended, gated, threads, .. } = &mut *self.state;
+        let lhs = match source {
+            Source::Attended => attended,
+            Source::Gated => gated,
+        };
+        let epilogue = Epilogue::Add { out: Disjoint::new(x), stride: self.config.d_model };
+        let matmul = Matmul { lhs, n_rows: self.batch.n_tokens(), weights, epilogue };
+        matmul.run(self.isa, threads, |t| &mut t.sums);
+    }
+
+    /// Logits of the rows that want them.
+    fn logits(&mut self, logits: &mut Logits) {
+        let (d_model, vocab) = (self.config.d_model, self.config.vocab);
+        let rows = &self.batch.logit_rows;
+        let out = logits.reset(rows.len(), vocab);
+        if rows.is_empty() {
+            return;
+        }
+        let State { x, normed, threads, .. } = &mut *self.state;
+        let lhs = Disjoint::new(normed);
+        let (isa, eps, weight) = (self.isa, self.config.norm_eps, &self.weights.final_norm);
+        for_each_row(threads, rows.len(), |i| {
+            let out = LhsRow { lhs: &lhs, row: i, depth: d_model.next_multiple_of(TILE_DEPTH) };
+            isa.run(|| rms_norm(isa, &x[rows[i] as usize * d_model..][..d_model], weight, eps, out));
+        });
+        let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: vocab, bias: None };
+        let matmul = Matmul { lhs: normed, n_rows: rows.len(), weights: &self.weights.lm_head, epilogue };
+        matmul.run(isa, threads, |t| &mut t.sums);
+    }
+}
+
+/// Which left operand goes back into the residual stream.
+enum Source {
+    Attended,
+    Gated,
+}
+
+/// Runs `f` for each row, sixteen to a task.
+fn for_each_row<S: Send>(threads: &mut [S], n_rows: usize, f: impl Fn(usize) + Sync) {
+    for_each_task(threads, n_rows.div_ceil(TASK_ROWS), |_, i| {
+        (i * TASK_ROWS..n_rows.min((i + 1) * TASK_ROWS)).for_each(&f);
+    });
+}

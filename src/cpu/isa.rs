@@ -1,0 +1,143 @@
+//! What a kernel table must offer: sixteen-lane vector arithmetic and the product of rows with packed panels. Kernels are written once
+//! against [`Isa`] and compiled once per table; `arch/` holds the implementations.
+
+use super::product::Product;
+
+/// An instruction set as a value: whoever holds one has proof that this machine has it.
+///
+/// A vector is always [`REDUCE_LANES`](crate::spec::contract::REDUCE_LANES) = 16 lanes of f32, one AVX-512 register or two of AVX2, so that the
+/// order of every reduction is the same on every table. Each operation rounds once per lane, to nearest even, as IEEE 754 says.
+pub trait Isa: Copy + Send + Sync + 'static {
+    /// Sixteen f32.
+    type V: Copy;
+
+    /// An element of the left operand of a product with bf16 panels: f32 where it is used as it is, bf16 where the hardware takes no other.
+    type Lhs: LhsElement;
+
+    /// The table's name, as in `LONGHAUL_ISA`.
+    const NAME: &'static str;
+
+    /// Vectors that fit into registers as accumulators of a product.
+    const ACCUMULATORS: usize;
+
+    /// Rows of the left operand that attention handles together.
+    const ATTENTION_ROWS: usize;
+
+    /// Panels that one task of a matmul takes.
+    const TASK_PANELS: usize;
+
+    /// The table, if this machine has what it needs.
+    fn detect() -> Result<Self, String>;
+
+    /// Runs `f` where the compiler may use the instruction set. Every kernel starts here; `f` is inlined.
+    fn run<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::V;
+    /// Lanes from memory.
+    fn load(self, x: &[f32; 16]) -> Self::V;
+    /// Lanes to memory.
+    fn store(self, x: Self::V, out: &mut [f32; 16]);
+    /// Widens sixteen interleaved pairs of bf16: the first of each pair, and the second of each.
+    fn load_pairs(self, x: &[u16; 32]) -> (Self::V, Self::V);
+    /// Rounds to bf16, to nearest even; a NaN stays a NaN.
+    fn store_bf16(self, x: Self::V, out: &mut [u16; 16]);
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`: rounded once where the table is fused, twice where it is not.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `if a > b { a } else { b }`
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `if x < limit { a } else { b }`; false for NaN.
+    fn select_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// The power of two whose biased exponent stands in the low bits of `x`: the bits `x << 23`, in integers.
+    fn power_of_two(self, x: Self::V) -> Self::V;
+
+    /// Rows times bf16 panels.
+    fn product(self, args: Product<'_, Self::Lhs, u16>);
+
+    /// Called once before a run of products on this thread, and [`Isa::end_products`] after it: AMX configures its tiles.
+    #[inline(always)]
+    fn begin_products(self) {}
+    /// See [`Isa::begin_products`].
+    #[inline(always)]
+    fn end_products(self) {}
+}
+
+/// An element of a product's left operand, and how rows of it are laid out.
+pub trait LhsElement: Copy + Default + Send + Sync + 'static {
+    /// Rows come in blocks of this many; a buffer has whole blocks.
+    const ROW_BLOCK: usize;
+
+    /// Where element `k` of row `row` lies, in a buffer whose rows are `depth` long; sixteen elements from a multiple of sixteen on are
+    /// contiguous.
+    fn index(row: usize, k: usize, depth: usize) -> usize;
+
+    /// Stores sixteen elements, rounded if need be.
+    fn store<I: Isa>(isa: I, x: I::V, out: &mut [Self; 16]);
+
+    /// Elements of a buffer of `n_rows` rows.
+    fn buffer_len(n_rows: usize, depth: usize) -> usize {
+        n_rows.next_multiple_of(Self::ROW_BLOCK) * depth
+    }
+}
+
+/// Plain rows.
+impl LhsElement for f32 {
+    const ROW_BLOCK: usize = 1;
+
+    #[inline(always)]
+    fn index(row: usize, k: usize, depth: usize) -> usize {
+        row * depth + k
+    }
+
+    #[inline(always)]
+    fn store<I: Isa>(isa: I, x: I::V, out: &mut [f32; 16]) {
+        isa.store(x, out);
+    }
+}
+
+/// bf16 in AMX tiles of 16 rows by 32, one after the other along the row: each tile is one contiguous KiB.
+impl LhsElement for u16 {
+    const ROW_BLOCK: usize = 16;
+
+    #[inline(always)]
+    fn index(row: usize, k: usize, depth: usize) -> usize {
+        (row / 16) * 16 * depth + (k / 32) * 512 + (row % 16) * 32 + k % 32
+    }
+
+    #[inline(always)]
+    fn store<I: Isa>(isa: I, x: I::V, out: &mut [u16; 16]) {
+        isa.store_bf16(x, out);
+    }
+}
+
+/// Sum of sixteen lanes in the contract's order: the upper half onto the lower, four times.
+#[inline(always)]
+pub fn reduce_add<I: Isa>(isa: I, x: I::V) -> f32 {
+    reduce(isa, x, |a, b| a + b)
+}
+
+/// Maximum of sixteen lanes.
+#[inline(always)]
+pub fn reduce_max<I: Isa>(isa: I, x: I::V) -> f32 {
+    reduce(isa, x, |a, b| if a > b { a } else { b })
+}
+
+#[inline(always)]
+fn reduce<I: Isa>(isa: I, x: I::V, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; 16];
+    isa.store(x, &mut lanes);
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
+        }
+    }
+    lanes[0]
+}

@@ -1,0 +1,280 @@
+//! The two public kernels, for teams with an engine of their own: a packed matrix, and KV pages.
+
+use std::sync::Mutex;
+
+use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
+
+use super::attention::{Attention, AttentionPlan, Geometry, PlanLimits};
+use super::disjoint::Disjoint;
+use super::isa::{Isa, LhsElement};
+use super::matmul::{self, Epilogue, Matmul};
+use super::pages::Pages;
+use super::panel::{PanelElement, Panels};
+use super::parallel::{Pool, for_each_task};
+use super::pointwise::{LhsRow, copy_row};
+use super::state::{ThreadState, block_rows};
+use crate::backend::{KvPages, PackedMatrix};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::spec::contract::PAGE_LEN;
+use crate::spec::{AttentionArgs, KvSpec, PageId, Slot};
+
+/// Rows that one task rounds into a left operand.
+const TASK_ROWS: usize = 16;
+
+/// Weights on a kernel table.
+pub struct CpuMatrix<I: Isa, E: PanelElement> {
+    isa: I,
+    pool: Pool,
+    weights: Panels<E>,
+    /// Buffers of calls that are over, for calls to come.
+    idle: Mutex<Vec<MatmulBuffers<E::Lhs<I>>>>,
+}
+
+struct MatmulBuffers<L> {
+    lhs: Vec<L>,
+    sums: Vec<Vec<f32>>,
+}
+
+impl<I: Isa, E: PanelElement> CpuMatrix<I, E> {
+    /// A matrix that runs on `pool`.
+    pub fn new(isa: I, pool: Pool, weights: Panels<E>) -> Self {
+        Self { isa, pool, weights, idle: Mutex::default() }
+    }
+
+    fn buffers(&self) -> MatmulBuffers<E::Lhs<I>> {
+        let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| MatmulBuffers {
+            lhs: Vec::new(),
+            sums: vec![vec![0.0; matmul::scratch_len::<I>()]; self.pool.n_threads()],
+        })
+    }
+
+    fn run(&self, x: &[f32], out: &mut [f32], buffers: &mut MatmulBuffers<E::Lhs<I>>) {
+        let (isa, k, depth) = (self.isa, self.weights.k, self.weights.depth);
+        let n_rows = x.len() / k;
+        let len = <E::Lhs<I> as LhsElement>::buffer_len(n_rows, depth);
+        if buffers.lhs.len() < len {
+            buffers.lhs.resize(len, Default::default());
+        }
+        let lhs = Disjoint::new(&mut buffers.lhs);
+        for_each_task(&mut buffers.sums, n_rows.div_ceil(TASK_ROWS), |_, task| {
+            isa.run(|| {
+                for row in task * TASK_ROWS..n_rows.min((task + 1) * TASK_ROWS) {
+                    copy_row(isa, &x[row * k..][..k], LhsRow { lhs: &lhs, row, depth });
+                }
+            });
+        });
+        let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: self.weights.n, bias: None };
+        let matmul = Matmul { lhs: &buffers.lhs, n_rows, weights: &self.weights, epilogue };
+        matmul.run(isa, &mut buffers.sums, |sums| sums);
+    }
+}
+
+impl<I: Isa, E: PanelElement> PackedMatrix for CpuMatrix<I, E> {
+    fn n(&self) -> usize {
+        self.weights.n
+    }
+
+    fn k(&self) -> usize {
+        self.weights.k
+    }
+
+    fn dtype(&self) -> Dtype {
+        E::DTYPE
+    }
+
+    fn matmul(&self, x: ArrayView2<'_, f32>, mut out: ArrayViewMut2<'_, f32>) -> Result<()> {
+        let (m, k) = x.dim();
+        if k != self.k() || out.dim() != (m, self.n()) {
+            let (n, expected) = (self.n(), self.k());
+            let got = out.dim();
+            return Err(Error::argument(format!(
+                "matmul with W[{n}, {expected}]: x is [{m}, {k}] and out is {got:?}, where [M, {expected}] and [M, {n}] are wanted"
+            )));
+        }
+        if m == 0 {
+            return Ok(());
+        }
+        let x = x.as_standard_layout();
+        let x = x.as_slice().expect("standard layout is one slice");
+        let mut buffers = self.buffers();
+        self.pool.install(|| match out.as_slice_mut() {
+            Some(out) => self.run(x, out, &mut buffers),
+            None => {
+                let mut dense = ndarray::Array2::zeros((m, self.n()));
+                self.run(x, dense.as_slice_mut().expect("a new array is one slice"), &mut buffers);
+                out.assign(&dense);
+            }
+        });
+        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(buffers);
+        Ok(())
+    }
+}
+
+/// KV pages on a kernel table.
+pub struct CpuPages<I: Isa> {
+    isa: I,
+    pool: Pool,
+    /// The pages themselves.
+    pub pages: Pages,
+    workspace: Option<Workspace<I>>,
+}
+
+/// What attention works in, for one geometry and lengths up to its limits.
+struct Workspace<I: Isa> {
+    geometry: Geometry,
+    limits: PlanLimits,
+    plan: AttentionPlan,
+    threads: Vec<ThreadState<I>>,
+}
+
+impl<I: Isa> CpuPages<I> {
+    /// Allocates pages that work on `pool`.
+    pub fn new(isa: I, pool: Pool, spec: &KvSpec, n_pages: usize) -> Result<Self> {
+        Ok(Self { isa, pool, pages: Pages::new(spec, n_pages)?, workspace: None })
+    }
+
+    fn check_layer(&self, layer: usize) -> Result<()> {
+        let n_layers = self.pages.spec().n_layers;
+        if layer < n_layers {
+            return Ok(());
+        }
+        Err(Error::argument(format!("layer {layer} of a KV cache of {n_layers} layers")))
+    }
+
+    /// The workspace for these arguments: the last one, if it has room.
+    fn workspace(&mut self, geometry: Geometry, n_tokens: usize, max_len: usize) -> Workspace<I> {
+        let fits = |w: &Workspace<I>| {
+            w.geometry.group == geometry.group
+                && w.limits.max_step_tokens >= n_tokens
+                && w.limits.max_len >= max_len
+        };
+        if let Some(workspace) = self.workspace.take().filter(fits) {
+            return Workspace { geometry, ..workspace };
+        }
+        let n_threads = self.pool.n_threads();
+        let limits = PlanLimits {
+            max_step_tokens: n_tokens.next_power_of_two(),
+            max_len: max_len.next_power_of_two(),
+            n_threads,
+            block_rows: block_rows::<I>(&geometry),
+        };
+        Workspace {
+            geometry,
+            limits,
+            plan: AttentionPlan::new(&geometry, limits),
+            threads: (0..n_threads).map(|_| ThreadState::new(&geometry)).collect(),
+        }
+    }
+}
+
+impl<I: Isa> KvPages for CpuPages<I> {
+    fn spec(&self) -> &KvSpec {
+        self.pages.spec()
+    }
+
+    fn n_pages(&self) -> usize {
+        self.pages.n_pages()
+    }
+
+    fn append(&mut self, layer: usize, k: ArrayView3<'_, f32>, v: ArrayView3<'_, f32>, at: &[Slot]) -> Result<()> {
+        self.check_layer(layer)?;
+        let (n_kv_heads, head_dim) = (self.spec().n_kv_heads, self.spec().head_dim);
+        let wanted = (at.len(), n_kv_heads, head_dim);
+        if k.dim() != wanted || v.dim() != wanted {
+            return Err(Error::argument(format!("k is {:?} and v is {:?}, where {wanted:?} is wanted", k.dim(), v.dim())));
+        }
+        if let Some(slot) = at.iter().find(|s| s.page.idx() >= self.n_pages() || s.slot_idx >= PAGE_LEN) {
+            let reason = format!("slot {}: there are {} pages of {PAGE_LEN} slots", slot.slot_idx, self.n_pages());
+            return Err(Error::Page { page: slot.page, reason });
+        }
+        let (k, v) = (k.as_standard_layout(), v.as_standard_layout());
+        let (k, v) = (k.as_slice().expect("one slice"), v.as_slice().expect("one slice"));
+        let isa = self.isa;
+        let writer = self.pages.writer(layer);
+        isa.run(|| {
+            for (i, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
+                // SAFETY: the pages are borrowed exclusively, and this thread alone writes.
+                unsafe { writer.store(isa, at[i / n_kv_heads], i % n_kv_heads, k, v) };
+            }
+        });
+        Ok(())
+    }
+
+    fn attention(&mut self, args: &AttentionArgs<'_>, mut out: ArrayViewMut3<'_, f32>) -> Result<()> {
+        self.check_layer(args.layer)?;
+        let geometry = geometry(self.spec(), args)?;
+        let ragged = args.ragged;
+        ragged.validate(self.n_pages(), PAGE_LEN)?;
+        let (n_tokens, n_heads, head_dim) = args.q.dim();
+        if ragged.row_offsets[ragged.n_seqs()] as usize != n_tokens || out.dim() != args.q.dim() {
+            return Err(Error::argument(format!(
+                "q is {:?}, out is {:?}, and the sequences have {} rows in all: they must agree",
+                args.q.dim(),
+                out.dim(),
+                ragged.row_offsets[ragged.n_seqs()]
+            )));
+        }
+        let max_len = (0..ragged.n_seqs()).map(|s| ragged.kv_len(s)).max().unwrap_or(0);
+        if n_tokens == 0 {
+            return Ok(());
+        }
+        let q = args.q.as_standard_layout();
+        let mut dense = vec![0.0; n_tokens * n_heads * head_dim];
+        let mut workspace = self.workspace(geometry, n_tokens, max_len);
+        workspace.plan.make(&geometry, &ragged);
+        let attention = Attention {
+            geometry,
+            q: q.as_slice().expect("one slice"),
+            q_stride: n_heads * head_dim,
+            layer: self.pages.layer(args.layer),
+            ragged,
+            out: Disjoint::new(&mut dense),
+            out_depth: n_heads * head_dim,
+        };
+        let Workspace { plan, threads, .. } = &mut workspace;
+        self.pool.install(|| attention.run(self.isa, plan, threads, |t| &mut t.attention));
+        self.workspace = Some(workspace);
+        out.iter_mut().zip(dense).for_each(|(o, x)| *o = x);
+        Ok(())
+    }
+
+    fn copy_page(&mut self, from: PageId, to: PageId, n_slots: usize) -> Result<()> {
+        if n_slots > PAGE_LEN {
+            return Err(Error::argument(format!("a page has {PAGE_LEN} slots, not {n_slots}")));
+        }
+        self.pages.copy(from, to)
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.pages.page_bytes()
+    }
+
+    fn export_page(&self, page: PageId, out: &mut [u8]) -> Result<()> {
+        self.pages.export(page, out)
+    }
+
+    fn import_page(&mut self, page: PageId, bytes: &[u8]) -> Result<()> {
+        self.pages.import(page, bytes)
+    }
+}
+
+/// Heads and scale of a call, if they fit the pages.
+fn geometry(spec: &KvSpec, args: &AttentionArgs<'_>) -> Result<Geometry> {
+    let (_, n_heads, head_dim) = args.q.dim();
+    let KvSpec { n_kv_heads, head_dim: stored, .. } = *spec;
+    if n_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) || head_dim != stored {
+        return Err(Error::argument(format!(
+            "{n_heads} query heads of {head_dim} elements do not fit {n_kv_heads} KV heads of {stored}"
+        )));
+    }
+    if args.window == Some(0) || !args.scale.is_finite() || args.scale <= 0.0 {
+        return Err(Error::argument(format!(
+            "attention wants a positive finite scale and a window of at least one key, not {} and {:?}",
+            args.scale, args.window
+        )));
+    }
+    let group = n_heads / n_kv_heads;
+    Ok(Geometry { n_kv_heads, group, head_dim, scale: args.scale, window: args.window })
+}

@@ -1,0 +1,34 @@
+//! Vector functions that the instruction sets lack.
+
+use super::isa::Isa;
+
+/// `e^x`, with a relative error below 3e-7 for `-87 <= x <= 88`; exactly 1 at 0 and exactly 0 below -87.3 (there e^x leaves the normal
+/// numbers) and at minus infinity; `e^88` from 88 on; NaN for NaN.
+///
+/// `x = n ln 2 + r`, a polynomial of degree 6 in r with the coefficients of Cephes' `expf` (Moshier 1989), times `2^n`. The first line adds 1.5 * 2^23,
+/// which rounds `n` to an integer and leaves it in the low bits, and 127, the bias of an exponent.
+#[inline(always)]
+pub fn exp<I: Isa>(isa: I, x: I::V) -> I::V {
+    const ROUND_AND_BIAS: f32 = 12_582_912.0 + 127.0;
+    const COEFFICIENTS: [f32; 5] = [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_3e-1];
+    let c = |x| isa.splat(x);
+    let x = isa.select_lt(c(88.0), x, c(88.0), x);
+    let biased = isa.mul_add(x, c(std::f32::consts::LOG2_E), c(ROUND_AND_BIAS));
+    let n = isa.sub(biased, c(ROUND_AND_BIAS));
+    // ln 2 in two parts, the first short enough for its product with n to be exact.
+    let r = isa.mul_add(n, c(-0.693_359_4), x);
+    let r = isa.mul_add(n, c(2.121_944_4e-4), r);
+    let mut p = c(1.987_569_1e-4);
+    for coefficient in COEFFICIENTS {
+        p = isa.mul_add(p, r, c(coefficient));
+    }
+    let p = isa.add(isa.mul_add(isa.mul(r, r), p, r), c(1.0));
+    isa.select_lt(x, c(-87.3), c(0.0), isa.mul(p, isa.power_of_two(biased)))
+}
+
+/// `x / (1 + e^-x)`
+#[inline(always)]
+pub fn silu<I: Isa>(isa: I, x: I::V) -> I::V {
+    let e = exp(isa, isa.sub(isa.splat(0.0), x));
+    isa.div(x, isa.add(isa.splat(1.0), e))
+}

@@ -1,0 +1,177 @@
+//! The backend for CPUs: one forward pass and one set of kernels, compiled once per kernel table.
+//!
+//! A table is an instruction set as a value ([`isa`]); the kernels are generic over it, so that a new one is a file in `arch/`. Everything that
+//! multiplies goes through one loop ([`product`]), rows times packed panels ([`panel`]): weights, keys and values lie in memory as its right
+//! operand. DESIGN.md, "Same bits", says what every table must keep.
+
+mod arch;
+mod attention;
+mod disjoint;
+mod forward;
+mod isa;
+mod kernels;
+mod machine;
+mod math;
+mod matmul;
+mod model;
+mod pages;
+mod panel;
+mod parallel;
+mod pointwise;
+mod product;
+mod state;
+mod weights;
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, Caps, KvPages, LoadOptions, Model, PackedMatrix};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::spec::contract::{CHUNK_LEN, PAGE_LEN};
+use crate::spec::{KvSpec, ModelConfig, WeightSource, WeightView};
+use arch::TableVisitor;
+use isa::Isa;
+pub use machine::{Machine, machine};
+use panel::Panels;
+use parallel::Pool;
+
+/// The environment variable that forces a kernel table.
+pub const TABLE_VARIABLE: &str = "LONGHAUL_ISA";
+
+/// How the CPU backend is to run.
+#[derive(Clone, Default)]
+pub struct CpuOptions {
+    /// The kernel table by name; by default what `LONGHAUL_ISA` says, else the best that this machine has.
+    pub table: Option<String>,
+    /// Threads; by default as many as affinity and cgroup allow.
+    pub threads: Option<usize>,
+    /// The embedder's pool, in place of one of our own; `threads` is ignored then.
+    pub pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+/// A kernel table of this build, and whether this machine can run it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct TableStatus {
+    /// The name, as in `LONGHAUL_ISA`.
+    pub name: &'static str,
+    /// Whether it can run here.
+    pub available: bool,
+    /// Whether it is the one that runs unless another is forced.
+    pub chosen: bool,
+    /// Why it cannot run; empty where it can.
+    pub why: String,
+}
+
+/// All kernel tables of this build, best first.
+pub fn tables() -> Vec<TableStatus> {
+    struct Statuses(Vec<TableStatus>);
+    impl TableVisitor for Statuses {
+        fn visit<I: Isa>(&mut self, table: Result<I, String>) {
+            let chosen = table.is_ok() && !self.0.iter().any(|t| t.chosen);
+            let (available, why) = (table.is_ok(), table.err().unwrap_or_default());
+            self.0.push(TableStatus { name: I::NAME, available, chosen, why });
+        }
+    }
+    let mut statuses = Statuses(Vec::new());
+    arch::for_each_table(&mut statuses);
+    statuses.0
+}
+
+/// Opens the CPU backend.
+///
+/// # Errors
+/// [`Error::Unavailable`] for a table that does not exist or that this machine cannot run; it says which can.
+pub fn open(options: &CpuOptions) -> Result<Box<dyn Backend>> {
+    let forced = options.table.clone().or_else(|| std::env::var(TABLE_VARIABLE).ok().filter(|v| !v.is_empty()));
+    let pool = match &options.pool {
+        Some(pool) => Pool::from_embedder(pool.clone()),
+        None => Pool::new(options.threads.unwrap_or_else(|| machine().threads_allowed).max(1))?,
+    };
+    let mut opener = Opener { forced, pool, backend: None };
+    arch::for_each_table(&mut opener);
+    opener.backend.ok_or_else(|| {
+        let available: Vec<_> = tables().into_iter().filter(|t| t.available).map(|t| t.name).collect();
+        let wanted = opener.forced.unwrap_or_default();
+        let why = tables().into_iter().find(|t| t.name == wanted).map_or("there is no such table".into(), |t| t.why);
+        Error::Unavailable {
+            what: format!("the kernel table `{wanted}`"),
+            why: format!("{why}; this machine can run {}", available.join(", ")),
+        }
+    })
+}
+
+struct Opener {
+    forced: Option<String>,
+    pool: Pool,
+    backend: Option<Box<dyn Backend>>,
+}
+
+impl TableVisitor for Opener {
+    fn visit<I: Isa>(&mut self, table: Result<I, String>) {
+        let wanted = self.forced.as_deref().is_none_or(|name| name == I::NAME);
+        if let (None, true, Ok(isa)) = (&self.backend, wanted, table) {
+            self.backend = Some(Box::new(CpuBackend::new(isa, self.pool.clone())));
+        }
+    }
+}
+
+/// A kernel table and a pool.
+struct CpuBackend<I> {
+    isa: I,
+    pool: Pool,
+    caps: Caps,
+}
+
+impl<I: Isa> CpuBackend<I> {
+    fn new(isa: I, pool: Pool) -> Self {
+        let caps = Caps {
+            name: format!("cpu/{}", I::NAME),
+            page_len: PAGE_LEN,
+            chunk_len: CHUNK_LEN,
+            weight_dtypes: vec![Dtype::Bf16, Dtype::F32],
+            kv_dtypes: vec![Dtype::Bf16],
+            n_threads: pool.n_threads(),
+            memory_bytes: machine().memory_limit_bytes,
+        };
+        Self { isa, pool, caps }
+    }
+
+    fn unsupported(&self, dtype: Dtype) -> Error {
+        Error::Unavailable { what: format!("weights of {dtype}"), why: "the CPU kernels run bf16 and f32".into() }
+    }
+}
+
+impl<I: Isa> Backend for CpuBackend<I> {
+    fn caps(&self) -> &Caps {
+        &self.caps
+    }
+
+    fn pack(&self, weight: &WeightView<'_>, dtype: Dtype) -> Result<Box<dyn PackedMatrix>> {
+        let (isa, pool) = (self.isa, self.pool.clone());
+        Ok(match dtype {
+            Dtype::Bf16 => {
+                let weights = self.pool.install(|| Panels::<u16>::stacked(&[weight]))?;
+                Box::new(kernels::CpuMatrix::new(isa, pool, weights))
+            }
+            Dtype::F32 => {
+                let weights = self.pool.install(|| Panels::<f32>::stacked(&[weight]))?;
+                Box::new(kernels::CpuMatrix::new(isa, pool, weights))
+            }
+            Dtype::F16 => return Err(self.unsupported(dtype)),
+        })
+    }
+
+    fn kv(&self, spec: &KvSpec, n_pages: usize) -> Result<Box<dyn KvPages>> {
+        Ok(Box::new(kernels::CpuPages::new(self.isa, self.pool.clone(), spec, n_pages)?))
+    }
+
+    fn load(&self, config: &ModelConfig, source: &dyn WeightSource, options: LoadOptions) -> Result<Box<dyn Model>> {
+        let dtype = options.weights.map_or_else(|| weights::natural_dtype(config, source), Ok)?;
+        let (isa, pool) = (self.isa, self.pool.clone());
+        Ok(match dtype {
+            Dtype::Bf16 => Box::new(model::CpuModel::<I, u16>::load(isa, pool, config, source, options)?),
+            Dtype::F32 => Box::new(model::CpuModel::<I, f32>::load(isa, pool, config, source, options)?),
+            Dtype::F16 => return Err(self.unsupported(dtype)),
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! A model on a kernel table.
+
+use super::attention::Geometry;
+use super::forward::Forward;
+use super::isa::Isa;
+use super::kernels::CpuPages;
+use super::panel::PanelElement;
+use super::parallel::Pool;
+use super::state::{State, geometry};
+use super::weights::Weights;
+use crate::backend::{KvPages, LoadOptions, Model};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::spec::contract::PAGE_LEN;
+use crate::spec::{KvSpec, Logits, ModelConfig, StepBatch, WeightSource};
+
+/// Weights, pages and the memory of a step.
+pub struct CpuModel<I: Isa, E: PanelElement> {
+    isa: I,
+    pool: Pool,
+    config: ModelConfig,
+    options: LoadOptions,
+    geometry: Geometry,
+    frequencies: Vec<f64>,
+    weights: Weights<E>,
+    kv: CpuPages<I>,
+    state: State<I, E>,
+}
+
+impl<I: Isa, E: PanelElement> CpuModel<I, E> {
+    /// Packs the weights and allocates everything that a step needs.
+    pub fn load(
+        isa: I,
+        pool: Pool,
+        config: &ModelConfig,
+        source: &dyn WeightSource,
+        options: LoadOptions,
+    ) -> Result<Self> {
+        if options.max_step_tokens == 0 || options.max_logit_rows == 0 {
+            return Err(Error::argument("a step needs room for at least one row and one row of logits"));
+        }
+        let spec = KvSpec {
+            n_layers: config.n_layers,
+            n_kv_heads: config.n_kv_heads,
+            head_dim: config.head_dim,
+            dtype: Dtype::Bf16,
+        };
+        let kv = CpuPages::new(isa, pool.clone(), &spec, options.n_pages)?;
+        Ok(Self {
+            isa,
+            geometry: geometry(config),
+            frequencies: config.rope.frequencies(config.head_dim),
+            weights: pool.install(|| Weights::pack(config, source))?,
+            kv,
+            state: State::new(config, &options, pool.n_threads()),
+            config: config.clone(),
+            options: LoadOptions { weights: Some(E::DTYPE), ..options },
+            pool,
+        })
+    }
+
+    fn check(&self, batch: &StepBatch) -> Result<()> {
+        batch.validate(self.config.vocab, self.options.n_pages, PAGE_LEN)?;
+        let (rows, logit_rows) = (batch.n_tokens(), batch.logit_rows.len());
+        if rows > self.options.max_step_tokens || logit_rows > self.options.max_logit_rows {
+            return Err(Error::argument(format!(
+                "a step of {rows} rows and {logit_rows} rows of logits; this model was loaded for {} and {}",
+                self.options.max_step_tokens, self.options.max_logit_rows
+            )));
+        }
+        let ragged = batch.ragged();
+        let longest = (0..ragged.n_seqs()).map(|s| ragged.kv_len(s)).max().unwrap_or(0);
+        if longest > self.config.max_len {
+            return Err(Error::ContextLength { wanted: longest, limit: self.config.max_len });
+        }
+        Ok(())
+    }
+}
+
+impl<I: Isa, E: PanelElement> Model for CpuModel<I, E> {
+    fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    fn options(&self) -> &LoadOptions {
+        &self.options
+    }
+
+    fn kv(&mut self) -> &mut dyn KvPages {
+        &mut self.kv
+    }
+
+    fn step(&mut self, batch: &StepBatch, logits: &mut Logits) -> Result<()> {
+        self.check(batch)?;
+        if batch.n_tokens() == 0 {
+            logits.reset(0, self.config.vocab);
+            return Ok(());
+        }
+        let forward = Forward {
+            isa: self.isa,
+            config: &self.config,
+            geometry: self.geometry,
+            frequencies: &self.frequencies,
+            weights: &self.weights,
+            pages: &mut self.kv.pages,
+            state: &mut self.state,
+            batch,
+        };
+        self.pool.install(|| forward.run(logits));
+        Ok(())
+    }
+}

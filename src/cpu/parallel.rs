@@ -1,0 +1,60 @@
+//! Threads: one rayon pool, and one way to hand out work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// The pool that the backend runs on: its own, or the embedder's.
+#[derive(Clone)]
+pub struct Pool(Arc<rayon::ThreadPool>);
+
+impl Pool {
+    /// A pool of `n_threads`.
+    pub fn new(n_threads: usize) -> Result<Self> {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(n_threads)
+            .thread_name(|i| format!("longhaul-{i}"))
+            .build()
+            .map(|pool| Self(Arc::new(pool)))
+            .map_err(|e| Error::Unavailable { what: format!("a pool of {n_threads} threads"), why: e.to_string() })
+    }
+
+    /// The embedder's pool.
+    pub fn from_embedder(pool: Arc<rayon::ThreadPool>) -> Self {
+        Self(pool)
+    }
+
+    /// Threads in the pool.
+    pub fn n_threads(&self) -> usize {
+        self.0.current_num_threads()
+    }
+
+    /// Runs `f` on the pool; what it forks runs there too.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.0.install(f)
+    }
+}
+
+/// Runs `task(state, i)` for every `i` below `n_tasks`, each state on one thread at a time. Threads take the next task as they become free, in
+/// ascending order. Allocates nothing.
+pub fn for_each_task<S: Send>(states: &mut [S], n_tasks: usize, task: impl Fn(&mut S, usize) + Sync) {
+    if n_tasks <= 1 || states.len() == 1 {
+        (0..n_tasks).for_each(|i| task(&mut states[0], i));
+        return;
+    }
+    let next = AtomicUsize::new(0);
+    let n_workers = states.len().min(n_tasks);
+    states[..n_workers].par_iter_mut().with_max_len(1).for_each(|state| {
+        loop {
+            // Relaxed: the counter hands out numbers; rayon's join orders what the tasks wrote.
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= n_tasks {
+                return;
+            }
+            task(state, i);
+        }
+    });
+}

@@ -1,0 +1,158 @@
+//! The one inner loop: rows times packed panels. Matmul and both halves of attention are made of it.
+
+use super::isa::{Isa, LhsElement};
+use super::panel::PanelElement;
+
+/// `out[r, p * 16 + c] (+)= sum over k of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and
+/// `n_panels` panels of 16 columns, `depth` deep. Each sum is taken in ascending k, from zero or from what `out` holds.
+pub struct Product<'a, L, E> {
+    /// The left operand, in the layout of [`LhsElement`], rows `lhs_depth` long.
+    pub lhs: &'a [L],
+    /// Length of a row of `lhs`.
+    pub lhs_depth: usize,
+    /// First row to use; a multiple of the row block.
+    pub first_row: usize,
+    /// First element of each row to use; a multiple of 32.
+    pub first_k: usize,
+    /// Rows to compute.
+    pub n_rows: usize,
+    /// The panels, `panel_stride` elements apart, each `depth` deep from its start.
+    pub panels: &'a [E],
+    /// Elements from one panel to the next.
+    pub panel_stride: usize,
+    /// Panels to compute.
+    pub n_panels: usize,
+    /// Depth of the sum; a multiple of 32.
+    pub depth: usize,
+    /// The result; rows `out_stride` apart.
+    pub out: &'a mut [f32],
+    /// Elements from one row of `out` to the next.
+    pub out_stride: usize,
+    /// Whether to start from what `out` holds.
+    pub accumulate: bool,
+}
+
+impl<L: LhsElement, E> Product<'_, L, E> {
+    /// Panics unless every element that the product touches lies inside its slice; the unchecked loads below rest on it.
+    #[inline(always)]
+    pub fn check(&self) {
+        assert!(self.n_rows > 0 && self.n_panels > 0 && self.depth > 0, "an empty product");
+        assert!(self.depth.is_multiple_of(32) && self.first_k.is_multiple_of(32));
+        assert!(self.first_row.is_multiple_of(L::ROW_BLOCK) && self.first_k + self.depth <= self.lhs_depth);
+        assert!(L::buffer_len(self.first_row + self.n_rows, self.lhs_depth) <= self.lhs.len());
+        assert!((self.n_panels - 1) * self.panel_stride + self.depth * 16 <= self.panels.len());
+        assert!(self.n_panels * 16 <= self.out_stride);
+        assert!((self.n_rows - 1) * self.out_stride + self.n_panels * 16 <= self.out.len());
+    }
+}
+
+/// The product on plain vectors: every (row, panel) is one accumulator, blocked so that they fill the registers.
+#[inline(always)]
+pub fn simd_product<I: Isa, E: PanelElement>(isa: I, mut args: Product<'_, f32, E>) {
+    args.check();
+    match I::ACCUMULATORS {
+        24.. => sweep::<I, E, 12, 2, 4, 6>(isa, &mut args),
+        6.. => sweep::<I, E, 6, 1, 2, 3>(isa, &mut args),
+        _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
+    }
+}
+
+/// Rows in blocks of `TALL` by `NARROW` panels; the rest, and small batches, in rows of `SHORT` by `WIDE` panels so that
+/// several streams of weights are in flight.
+#[inline(always)]
+fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const SHORT: usize, const WIDE: usize>(
+    isa: I,
+    args: &mut Product<'_, f32, E>,
+) {
+    let n_tall = args.n_rows / TALL * TALL;
+    if n_tall > 0 {
+        let mut panel = 0;
+        while panel + NARROW <= args.n_panels {
+            for row in (0..n_tall).step_by(TALL) {
+                block::<I, E, TALL, NARROW>(isa, args, row, panel);
+            }
+            panel += NARROW;
+        }
+        for panel in panel..args.n_panels {
+            for row in (0..n_tall).step_by(TALL) {
+                block::<I, E, TALL, 1>(isa, args, row, panel);
+            }
+        }
+    }
+    let n_short = n_tall + (args.n_rows - n_tall) / SHORT * SHORT;
+    if n_tall < n_short {
+        wide_rows::<I, E, SHORT, WIDE>(isa, args, n_tall, n_short);
+    }
+    if n_short < args.n_rows {
+        wide_rows::<I, E, 1, WIDE>(isa, args, n_short, args.n_rows);
+    }
+}
+
+#[inline(always)]
+fn wide_rows<I: Isa, E: PanelElement, const ROWS: usize, const WIDE: usize>(
+    isa: I,
+    args: &mut Product<'_, f32, E>,
+    first: usize,
+    end: usize,
+) {
+    let mut panel = 0;
+    while panel + WIDE <= args.n_panels {
+        for row in (first..end).step_by(ROWS) {
+            block::<I, E, ROWS, WIDE>(isa, args, row, panel);
+        }
+        panel += WIDE;
+    }
+    for panel in panel..args.n_panels {
+        for row in (first..end).step_by(ROWS) {
+            block::<I, E, ROWS, 1>(isa, args, row, panel);
+        }
+    }
+}
+
+/// `ROWS` rows by `PANELS` panels, all sums in registers.
+#[inline(always)]
+fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
+    isa: I,
+    args: &mut Product<'_, f32, E>,
+    row: usize,
+    panel: usize,
+) {
+    let mut sums = [[isa.splat(0.0); PANELS]; ROWS];
+    let first_out = row * args.out_stride + panel * 16;
+    if args.accumulate {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            for (p, sum) in sums.iter_mut().enumerate() {
+                *sum = isa.load(args.out[first_out + r * args.out_stride + p * 16..].first_chunk().unwrap());
+            }
+        }
+    }
+    let lhs: [&[f32]; ROWS] = std::array::from_fn(|r| {
+        &args.lhs[(args.first_row + row + r) * args.lhs_depth + args.first_k..][..args.depth]
+    });
+    let panels: [&[[E; 32]]; PANELS] = std::array::from_fn(|p| {
+        args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0
+    });
+    for pair in 0..args.depth / 2 {
+        // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
+        let weights: [_; PANELS] = std::array::from_fn(|p| E::pair(isa, unsafe { panels[p].get_unchecked(pair) }));
+        for r in 0..ROWS {
+            // SAFETY: each slice of `lhs` is `depth` long, by its construction above.
+            let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair) });
+            for p in 0..PANELS {
+                sums[r][p] = isa.mul_add(x, weights[p].0, sums[r][p]);
+            }
+        }
+        for r in 0..ROWS {
+            // SAFETY: as above; `depth` is even.
+            let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair + 1) });
+            for p in 0..PANELS {
+                sums[r][p] = isa.mul_add(x, weights[p].1, sums[r][p]);
+            }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (p, sum) in sums.iter().enumerate() {
+            isa.store(*sum, args.out[first_out + r * args.out_stride + p * 16..].first_chunk_mut().unwrap());
+        }
+    }
+}

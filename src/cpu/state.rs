@@ -1,0 +1,96 @@
+//! The memory of a step, sized once from the model's limits.
+
+use super::attention::{AttentionPlan, AttentionScratch, Geometry, PlanLimits};
+use super::isa::{Isa, LhsElement};
+use super::matmul;
+use super::panel::PanelElement;
+use crate::backend::LoadOptions;
+use crate::spec::contract::TILE_DEPTH;
+use crate::spec::{ModelConfig, Slot};
+
+/// Activations of a step of up to T rows, and what threads work in.
+pub struct State<I: Isa, E: PanelElement> {
+    /// `[T][d_model]` the residual stream.
+    pub x: Vec<f32>,
+    /// `[T][d_model]` a normalised row, as a left operand.
+    pub normed: Vec<E::Lhs<I>>,
+    /// `[T][d_q + 2 d_kv]` q, k and v.
+    pub qkv: Vec<f32>,
+    /// `[T][d_q]` what attention gives, as a left operand.
+    pub attended: Vec<E::Lhs<I>>,
+    /// `[T][d_ff]` silu(gate) * up, as a left operand.
+    pub gated: Vec<E::Lhs<I>>,
+    /// `[T]` where each row's key and value go.
+    pub slots: Vec<Slot>,
+    /// `[T]` position of each row in its context.
+    pub positions: Vec<u32>,
+    /// `[T][head_dim / 2]` cosine of each row's angles, and sine.
+    pub cos: Vec<f32>,
+    /// See `cos`.
+    pub sin: Vec<f32>,
+    /// The step's attention.
+    pub plan: AttentionPlan,
+    /// `[n_threads]`
+    pub threads: Vec<ThreadState<I>>,
+}
+
+/// What one thread works in.
+pub struct ThreadState<I: Isa> {
+    /// Sums of a matmul task.
+    pub sums: Vec<f32>,
+    /// A block of attention.
+    pub attention: AttentionScratch<I::Lhs>,
+}
+
+impl<I: Isa> ThreadState<I> {
+    /// Memory for the kernels.
+    pub fn new(geometry: &Geometry) -> Self {
+        Self {
+            sums: vec![0.0; matmul::scratch_len::<I>()],
+            attention: AttentionScratch::new(geometry, block_rows::<I>(geometry)),
+        }
+    }
+}
+
+/// Rows of an attention block: at least one token's group.
+pub fn block_rows<I: Isa>(geometry: &Geometry) -> usize {
+    I::ATTENTION_ROWS.max(geometry.group)
+}
+
+/// Heads and scale of a model.
+pub fn geometry(config: &ModelConfig) -> Geometry {
+    Geometry {
+        n_kv_heads: config.n_kv_heads,
+        group: config.group(),
+        head_dim: config.head_dim,
+        scale: (config.head_dim as f32).sqrt().recip(),
+        window: config.sliding_window,
+    }
+}
+
+impl<I: Isa, E: PanelElement> State<I, E> {
+    /// Memory for steps within `options`.
+    pub fn new(config: &ModelConfig, options: &LoadOptions, n_threads: usize) -> Self {
+        let t = options.max_step_tokens;
+        let geometry = geometry(config);
+        let lhs = |k: usize| {
+            let len = <E::Lhs<I> as LhsElement>::buffer_len(t.max(options.max_logit_rows), k.next_multiple_of(TILE_DEPTH));
+            vec![Default::default(); len]
+        };
+        let limits =
+            PlanLimits { max_step_tokens: t, max_len: config.max_len, n_threads, block_rows: block_rows::<I>(&geometry) };
+        Self {
+            x: vec![0.0; t * config.d_model],
+            normed: lhs(config.d_model),
+            qkv: vec![0.0; t * (config.d_q() + 2 * config.d_kv())],
+            attended: lhs(config.d_q()),
+            gated: lhs(config.d_ff.next_multiple_of(16)),
+            slots: Vec::with_capacity(t),
+            positions: Vec::with_capacity(t),
+            cos: vec![0.0; t * config.head_dim / 2],
+            sin: vec![0.0; t * config.head_dim / 2],
+            plan: AttentionPlan::new(&geometry, limits),
+            threads: (0..n_threads).map(|_| ThreadState::new(&geometry)).collect(),
+        }
+    }
+}
