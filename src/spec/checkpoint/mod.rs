@@ -61,11 +61,13 @@ impl Checkpoint {
         }
         let mut problems = Vec::new();
         let config = noted(read_config(dir), &mut problems);
-        let layout = noted(Layout::find(dir), &mut problems).unwrap_or_default();
+        let layout = noted(Layout::find(dir), &mut problems);
+        let is_found = layout.is_some();
+        let layout = layout.unwrap_or_default();
         let shards = open_shards(dir, &layout, &mut problems);
         let catalogue = check::catalogue(&shards, layout.weight_map.as_ref(), &mut problems);
         if let Some(config) = &config {
-            let is_complete = !shards.is_empty() && shards.len() == layout.file_names.len();
+            let is_complete = is_found && shards.len() == layout.file_names.len();
             check::against_config(config, &catalogue, is_complete, &mut problems);
         }
         problems.extend(check::non_finite(&catalogue));

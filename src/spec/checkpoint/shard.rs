@@ -57,7 +57,7 @@ impl Shard {
 
 /// Reads the header: 8 bytes of length, then JSON. `Metadata` checks that ranges follow each other without gaps or overlaps and
 /// are as long as shapes and types say; that the last one ends where the file ends is checked here, because the sum in
-/// `SafeTensors::read_metadata` can overflow.
+/// `SafeTensors::read_metadata` can overflow, which is a panic where overflow is checked.
 fn read_header(file: &[u8]) -> Result<Vec<(String, StoredTensor)>, String> {
     let (length, rest) = file
         .split_first_chunk::<LENGTH_BYTES>()

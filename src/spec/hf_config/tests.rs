@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::spec::{Preset, RopeScaling};
+use crate::spec::{Preset, RopeConfig, RopeScaling};
 
 /// `config.json` as published with Llama-3.2-1B-Instruct, cut to the fields that say something about the model.
 fn llama() -> Value {
