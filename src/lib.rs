@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod dtype;
 pub mod error;
+pub mod reference;
 pub mod spec;
 pub mod cpu;
 

@@ -1,0 +1,320 @@
+//! Models of real shapes with seeded random weights, so that kernels and workloads run with no download. What such a model
+//! writes is noise; what it costs is not.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::tensors::{TensorSpec, expected};
+use super::{Architecture, ModelConfig, RopeConfig, RopeScaling, WeightSource, WeightView};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+
+/// The shapes of published models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Preset {
+    /// SmolLM2-135M-Instruct.
+    SmolLm2_135m,
+    /// Llama-3.2-1B-Instruct.
+    Llama32_1b,
+    /// Llama-3.1-8B-Instruct.
+    Llama31_8b,
+    /// Qwen3-0.6B.
+    Qwen3_06b,
+}
+
+impl Preset {
+    /// All of them, smallest first.
+    pub const ALL: [Self; 4] = [Self::SmolLm2_135m, Self::Qwen3_06b, Self::Llama32_1b, Self::Llama31_8b];
+
+    /// The name that the command line takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SmolLm2_135m => "smollm2-135m",
+            Self::Llama32_1b => "llama-3.2-1b",
+            Self::Llama31_8b => "llama-3.1-8b",
+            Self::Qwen3_06b => "qwen3-0.6b",
+        }
+    }
+
+    /// The configuration that the model was published with.
+    pub fn config(self) -> ModelConfig {
+        match self {
+            Self::SmolLm2_135m => ModelConfig {
+                architecture: Architecture::Llama,
+                d_model: 576,
+                n_layers: 30,
+                n_heads: 9,
+                n_kv_heads: 3,
+                head_dim: 64,
+                d_ff: 1536,
+                vocab: 49_152,
+                max_len: 8192,
+                norm_eps: 1e-5,
+                rope: RopeConfig { theta: 100_000.0, scaling: RopeScaling::None },
+                sliding_window: None,
+                qkv_bias: false,
+                qk_norm: false,
+                tied_embeddings: true,
+                end_tokens: vec![2],
+            },
+            Self::Llama32_1b => ModelConfig {
+                d_model: 2048,
+                n_layers: 16,
+                head_dim: 64,
+                d_ff: 8192,
+                tied_embeddings: true,
+                ..llama3(32.0)
+            },
+            Self::Llama31_8b => llama3(8.0),
+            Self::Qwen3_06b => ModelConfig {
+                architecture: Architecture::Qwen3,
+                d_model: 1024,
+                n_layers: 28,
+                n_heads: 16,
+                n_kv_heads: 8,
+                head_dim: 128,
+                d_ff: 3072,
+                vocab: 151_936,
+                max_len: 40_960,
+                norm_eps: 1e-6,
+                rope: RopeConfig { theta: 1_000_000.0, scaling: RopeScaling::None },
+                sliding_window: None,
+                qkv_bias: false,
+                qk_norm: true,
+                tied_embeddings: true,
+                end_tokens: vec![151_645, 151_643],
+            },
+        }
+    }
+}
+
+/// Llama-3.1-8B-Instruct, with the RoPE `factor` of its relatives.
+fn llama3(factor: f64) -> ModelConfig {
+    let scaling = RopeScaling::Llama3 { factor, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_len: 8192.0 };
+    ModelConfig {
+        architecture: Architecture::Llama,
+        d_model: 4096,
+        n_layers: 32,
+        n_heads: 32,
+        n_kv_heads: 8,
+        head_dim: 128,
+        d_ff: 14_336,
+        vocab: 128_256,
+        max_len: 131_072,
+        norm_eps: 1e-5,
+        rope: RopeConfig { theta: 500_000.0, scaling },
+        sliding_window: None,
+        qkv_bias: false,
+        qk_norm: false,
+        tied_embeddings: false,
+        end_tokens: vec![128_001, 128_008, 128_009],
+    }
+}
+
+impl std::fmt::Display for Preset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Preset {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::argument(format!("there is no synthetic model \"{name}\"; there are {names}"))
+        })
+    }
+}
+
+/// Random bf16 weights of a configuration, made tensor by tensor as they are asked for, so that a model goes straight into packed
+/// form and never lies in memory twice.
+///
+/// Element `i` of tensor `name` depends on `(seed, name, i)` alone. Elements are sums of four random bytes, which is a bell curve cut at 3.5
+/// standard deviations. Matrices `[n, k]` have mean 0 and standard deviation `1 / sqrt(k)` (0.016 to 0.04 for the presets), so that their
+/// outputs are about as large as their inputs at every width; norms are 1 +- 0.1, biases 0 +- 0.1.
+#[derive(Debug, Clone)]
+pub struct Synthetic {
+    config: ModelConfig,
+    seed: u64,
+    specs: HashMap<String, TensorSpec>,
+}
+
+impl Synthetic {
+    /// Weights in the shape of a published model.
+    pub fn new(preset: Preset, seed: u64) -> Self {
+        Self::from_config(preset.config(), seed)
+    }
+
+    /// Weights for any configuration.
+    pub fn from_config(config: ModelConfig, seed: u64) -> Self {
+        let specs = expected(&config).into_iter().map(|spec| (spec.name.clone(), spec)).collect();
+        Self { config, seed, specs }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+impl WeightSource for Synthetic {
+    /// Makes the tensor, in parallel. Cost: about 1 ns per element and thread.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a tensor that the configuration does not have.
+    fn tensor<'a>(&'a self, name: &'a str) -> Result<WeightView<'a>> {
+        let spec = self
+            .specs
+            .get(name)
+            .ok_or_else(|| Error::argument(format!("the synthetic model has no tensor \"{name}\"")))?;
+        let mut bytes = vec![0; spec.n * spec.k * Dtype::Bf16.size_bytes()];
+        fill(&mut bytes, key(self.seed, name), &bell_curve(spec));
+        Ok(WeightView { name, n: spec.n, k: spec.k, dtype: Dtype::Bf16, bytes: bytes.into() })
+    }
+}
+
+/// Values of a sum of four bytes.
+const N_SUMS: usize = 4 * 255 + 1;
+
+/// The bf16 number that each sum of four bytes stands for.
+fn bell_curve(spec: &TensorSpec) -> Vec<[u8; 2]> {
+    // The variance of a byte is (256^2 - 1) / 12.
+    const SUM_DEVIATION: f64 = 147.8; // sqrt(4 * 65535 / 12)
+    let (mean, deviation) = match spec {
+        TensorSpec { k: 1, name, .. } if name.ends_with(".bias") => (0.0, 0.1),
+        TensorSpec { k: 1, .. } => (1.0, 0.1),
+        TensorSpec { k, .. } => (0.0, 1.0 / (*k as f64).sqrt()),
+    };
+    let value = |sum: usize| mean + deviation * (sum as f64 - 510.0) / SUM_DEVIATION;
+    (0..N_SUMS).map(|sum| bf16::from_f64(value(sum)).to_le_bytes()).collect()
+}
+
+/// Fills a tensor: the `w`-th random word makes elements `2w` and `2w + 1`.
+fn fill(bytes: &mut [u8], key: u64, curve: &[[u8; 2]]) {
+    const CHUNK_BYTES: usize = 1 << 16;
+    bytes.par_chunks_mut(CHUNK_BYTES).enumerate().for_each(|(chunk_idx, chunk)| {
+        let first_word = (chunk_idx * CHUNK_BYTES / 4) as u64;
+        for (word_idx, pair) in (first_word..).zip(chunk.chunks_mut(4)) {
+            let [even, odd] = byte_sums(mix(key.wrapping_add(word_idx.wrapping_mul(GOLDEN))));
+            let elements = [curve[even], curve[odd]];
+            pair.copy_from_slice(&elements.as_flattened()[..pair.len()]);
+        }
+    });
+}
+
+/// Sums of the lower and of the upper four bytes of a word.
+fn byte_sums(word: u64) -> [usize; 2] {
+    const EVEN_BYTES: u64 = 0x00ff_00ff_00ff_00ff;
+    let pairs = (word & EVEN_BYTES) + ((word >> 8) & EVEN_BYTES);
+    let sums = (pairs + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    [(sums & 0xffff) as usize, (sums >> 32) as usize]
+}
+
+/// Key of a tensor's random words: FNV-1a of its name, mixed with the seed.
+fn key(seed: u64, name: &str) -> u64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    mix(hash ^ mix(seed))
+}
+
+/// Step of the SplitMix64 sequence.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The output function of SplitMix64 (Steele, Lea and Flood 2014, section 5): every input bit moves every output bit.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> Synthetic {
+        let config = ModelConfig {
+            d_model: 32,
+            n_layers: 1,
+            d_ff: 48,
+            vocab: 4099,
+            qkv_bias: true,
+            ..Preset::SmolLm2_135m.config()
+        };
+        Synthetic::from_config(config, 7)
+    }
+
+    #[test]
+    fn elements_do_not_depend_on_the_number_of_threads() {
+        let model = tiny();
+        let on = |n_threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+            pool.install(|| model.tensor("model.embed_tokens.weight").unwrap().bytes.into_owned())
+        };
+        assert_eq!(on(1), on(3));
+    }
+
+    #[test]
+    fn an_element_depends_on_seed_name_and_index_alone() {
+        // The same name in a larger model begins with the same elements, whatever comes after.
+        let large = Synthetic::from_config(ModelConfig { vocab: 8000, ..tiny().config }, 7);
+        let name = "model.embed_tokens.weight";
+        let (short, long) =
+            (tiny().tensor(name).unwrap().bytes.into_owned(), large.tensor(name).unwrap().bytes.into_owned());
+        assert_eq!(short, long[..short.len()]);
+
+        let other_seed = Synthetic::from_config(tiny().config, 8);
+        assert_ne!(short, *other_seed.tensor(name).unwrap().bytes);
+        let model = tiny();
+        let layer = |part: &str| model.tensor(&crate::spec::tensors::layer(0, part)).unwrap().to_f32();
+        assert_ne!(layer("mlp.gate_proj.weight"), layer("mlp.up_proj.weight"));
+    }
+
+    #[test]
+    fn elements_have_the_announced_mean_and_deviation() {
+        let model = tiny();
+        for (name, mean, deviation) in [
+            ("model.embed_tokens.weight", 0.0, 1.0 / 32f64.sqrt()),
+            ("model.layers.0.input_layernorm.weight", 1.0, 0.1),
+            ("model.layers.0.self_attn.q_proj.bias", 0.0, 0.1),
+        ] {
+            let x: Vec<f64> = model.tensor(name).unwrap().to_f32().into_iter().map(f64::from).collect();
+            let found_mean = x.iter().sum::<f64>() / x.len() as f64;
+            let found = (x.iter().map(|x| (x - found_mean).powi(2)).sum::<f64>() / x.len() as f64).sqrt();
+            let error = deviation / (x.len() as f64).sqrt(); // of the mean; about as large for the deviation
+            assert!((found_mean - mean).abs() < 5.0 * error, "{name}: mean {found_mean}");
+            assert!((found - deviation).abs() < 5.0 * error, "{name}: deviation {found}");
+        }
+    }
+
+    #[test]
+    fn presets_have_the_published_number_of_parameters() {
+        let n_parameters = |p: Preset| expected(&p.config()).iter().map(|s| s.n * s.k).sum::<usize>();
+        assert_eq!(n_parameters(Preset::SmolLm2_135m), 134_515_008);
+        assert_eq!(n_parameters(Preset::Llama32_1b), 1_235_814_400);
+        assert_eq!(n_parameters(Preset::Llama31_8b), 8_030_261_248);
+        assert_eq!(n_parameters(Preset::Qwen3_06b), 596_049_920);
+    }
+
+    #[test]
+    fn a_preset_is_found_by_its_name() {
+        for preset in Preset::ALL {
+            assert_eq!(preset.to_string().parse::<Preset>().unwrap(), preset);
+        }
+        let error = "gpt-5".parse::<Preset>().unwrap_err().to_string();
+        assert!(error.contains("gpt-5") && error.contains("qwen3-0.6b"), "{error}");
+    }
+
+    #[test]
+    fn a_tensor_that_the_model_does_not_have_is_an_error() {
+        assert!(matches!(tiny().tensor("lm_head.weight"), Err(Error::Argument(what)) if what.contains("lm_head")));
+    }
+}
