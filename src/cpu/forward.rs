@@ -4,10 +4,10 @@ use super::attention::{Attention, Geometry};
 use super::disjoint::Disjoint;
 use super::isa::Isa;
 use super::matmul::{Epilogue, Matmul};
-use super::pages::Pages;
+use super::pages::{Pages, StoreToken};
 use super::panel::{PanelElement, Panels};
 use super::parallel::for_each_task;
-use super::pointwise::{LhsRow, rms_norm, rms_norm_head, rope_head};
+use super::pointwise::{LhsRow, RmsNorm, RotateHeads};
 use super::state::State;
 use super::weights::{Layer, Weights};
 use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
@@ -96,7 +96,7 @@ impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
         let (isa, eps) = (self.isa, self.config.norm_eps);
         for_each_row(threads, self.batch.n_tokens(), |row| {
             let out = LhsRow { lhs: &lhs, row, depth: d_model.next_multiple_of(TILE_DEPTH) };
-            isa.run(|| rms_norm(isa, &x[row * d_model..][..d_model], weight, eps, out));
+            isa.run(RmsNorm { x: &x[row * d_model..][..d_model], weight, eps, out });
         });
     }
 
@@ -112,7 +112,7 @@ impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
     /// Norms of heads where the model has them, RoPE on q and k, and keys and values into their pages.
     fn rotate_and_append(&mut self, layer_idx: usize, layer: &Layer<E>) {
         let State { qkv, threads, cos, sin, slots, .. } = &mut *self.state;
-        let (stride, head_dim, half) = (layer.qkv.n, self.config.head_dim, self.config.head_dim / 2);
+        let (stride, half) = (layer.qkv.n, self.config.head_dim / 2);
         let (d_q, d_kv, eps) = (self.config.d_q(), self.config.d_kv(), self.config.norm_eps);
         let qkv = Disjoint::new(qkv);
         let writer = self.pages.writer(layer_idx);
@@ -122,20 +122,11 @@ impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
             let qkv = unsafe { qkv.slice(row * stride, stride) };
             let (q, kv) = qkv.split_at_mut(d_q);
             let (k, v) = kv.split_at_mut(d_kv);
-            isa.run(|| {
-                for (heads, norm) in [(&mut *q, &layer.q_norm), (&mut *k, &layer.k_norm)] {
-                    for head in heads.chunks_exact_mut(head_dim) {
-                        if let Some(weight) = norm {
-                            rms_norm_head(isa, head, weight, eps);
-                        }
-                        rope_head(head, &cos[row * half..][..half], &sin[row * half..][..half]);
-                    }
-                }
-                for (kv_head, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
-                    // SAFETY: `StepBatch` gives each row a slot of its own.
-                    unsafe { writer.store(isa, slots[row], kv_head, k, v) };
-                }
-            });
+            let (cos, sin) = (&cos[row * half..][..half], &sin[row * half..][..half]);
+            for (x, norm) in [(&mut *q, &layer.q_norm), (&mut *k, &layer.k_norm)] {
+                isa.run(RotateHeads { x, norm: norm.as_deref().map(|weight| (weight, eps)), cos, sin });
+            }
+            isa.run(StoreToken { writer: &writer, at: slots[row], k, v });
         });
     }
 
@@ -188,7 +179,7 @@ impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
         let (isa, eps, weight) = (self.isa, self.config.norm_eps, &self.weights.final_norm);
         for_each_row(threads, rows.len(), |i| {
             let out = LhsRow { lhs: &lhs, row: i, depth: d_model.next_multiple_of(TILE_DEPTH) };
-            isa.run(|| rms_norm(isa, &x[rows[i] as usize * d_model..][..d_model], weight, eps, out));
+            isa.run(RmsNorm { x: &x[rows[i] as usize * d_model..][..d_model], weight, eps, out });
         });
         let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: vocab, bias: None };
         let matmul = Matmul { lhs: normed, n_rows: rows.len(), weights: &self.weights.lm_head, epilogue };

@@ -23,14 +23,18 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Rows of the left operand that attention handles together.
     const ATTENTION_ROWS: usize;
 
-    /// Panels that one task of a matmul takes.
+    /// Panels of one task of a matmul.
     const TASK_PANELS: usize;
+
+    /// Rows of one task of a matmul, a multiple of 16: enough to use a panel often while it lies in the cache nearby, few enough for the sums to
+    /// stay there too.
+    const TASK_ROWS: usize;
 
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
 
-    /// Runs `f` where the compiler may use the instruction set. Every kernel starts here; `f` is inlined.
-    fn run<R>(self, f: impl FnOnce() -> R) -> R;
+    /// Runs a kernel where the compiler may use the instruction set. Every kernel starts here.
+    fn run(self, kernel: impl Kernel<Self>);
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -68,6 +72,15 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// See [`Isa::begin_products`].
     #[inline(always)]
     fn end_products(self) {}
+}
+
+/// Work that is compiled once per instruction set, with its arguments.
+///
+/// A trait and no closure, because `run` and all that it calls must be inlined into the one function that has the instruction set enabled, and a
+/// closure cannot be told so.
+pub trait Kernel<I: Isa> {
+    /// Does the work. Implementations are `#[inline(always)]`.
+    fn run(self, isa: I);
 }
 
 /// An element of a product's left operand, and how rows of it are laid out.
@@ -121,23 +134,24 @@ impl LhsElement for u16 {
 /// Sum of sixteen lanes in the contract's order: the upper half onto the lower, four times.
 #[inline(always)]
 pub fn reduce_add<I: Isa>(isa: I, x: I::V) -> f32 {
-    reduce(isa, x, |a, b| a + b)
+    let mut lanes = [0.0; 16];
+    isa.store(x, &mut lanes);
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+    }
+    lanes[0]
 }
 
 /// Maximum of sixteen lanes.
 #[inline(always)]
 pub fn reduce_max<I: Isa>(isa: I, x: I::V) -> f32 {
-    reduce(isa, x, |a, b| if a > b { a } else { b })
-}
-
-#[inline(always)]
-fn reduce<I: Isa>(isa: I, x: I::V, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; 16];
     isa.store(x, &mut lanes);
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] = f(lanes[i], lanes[i + half]);
-        }
+    let mut max = lanes[0];
+    for lane in lanes {
+        max = if lane > max { lane } else { max };
     }
-    lanes[0]
+    max
 }

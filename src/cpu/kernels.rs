@@ -8,10 +8,10 @@ use super::attention::{Attention, AttentionPlan, Geometry, PlanLimits};
 use super::disjoint::Disjoint;
 use super::isa::{Isa, LhsElement};
 use super::matmul::{self, Epilogue, Matmul};
-use super::pages::Pages;
+use super::pages::{Pages, StoreToken};
 use super::panel::{PanelElement, Panels};
 use super::parallel::{Pool, for_each_task};
-use super::pointwise::{LhsRow, copy_row};
+use super::pointwise::{CopyRow, LhsRow};
 use super::state::{ThreadState, block_rows};
 use crate::backend::{KvPages, PackedMatrix};
 use crate::dtype::Dtype;
@@ -59,11 +59,9 @@ impl<I: Isa, E: PanelElement> CpuMatrix<I, E> {
         }
         let lhs = Disjoint::new(&mut buffers.lhs);
         for_each_task(&mut buffers.sums, n_rows.div_ceil(TASK_ROWS), |_, task| {
-            isa.run(|| {
-                for row in task * TASK_ROWS..n_rows.min((task + 1) * TASK_ROWS) {
-                    copy_row(isa, &x[row * k..][..k], LhsRow { lhs: &lhs, row, depth });
-                }
-            });
+            for row in task * TASK_ROWS..n_rows.min((task + 1) * TASK_ROWS) {
+                isa.run(CopyRow { x: &x[row * k..][..k], out: LhsRow { lhs: &lhs, row, depth } });
+            }
         });
         let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: self.weights.n, bias: None };
         let matmul = Matmul { lhs: &buffers.lhs, n_rows, weights: &self.weights, epilogue };
@@ -146,9 +144,7 @@ impl<I: Isa> CpuPages<I> {
     /// The workspace for these arguments: the last one, if it has room.
     fn workspace(&mut self, geometry: Geometry, n_tokens: usize, max_len: usize) -> Workspace<I> {
         let fits = |w: &Workspace<I>| {
-            w.geometry.group == geometry.group
-                && w.limits.max_step_tokens >= n_tokens
-                && w.limits.max_len >= max_len
+            w.geometry.group == geometry.group && w.limits.max_step_tokens >= n_tokens && w.limits.max_len >= max_len
         };
         if let Some(workspace) = self.workspace.take().filter(fits) {
             return Workspace { geometry, ..workspace };
@@ -183,7 +179,11 @@ impl<I: Isa> KvPages for CpuPages<I> {
         let (n_kv_heads, head_dim) = (self.spec().n_kv_heads, self.spec().head_dim);
         let wanted = (at.len(), n_kv_heads, head_dim);
         if k.dim() != wanted || v.dim() != wanted {
-            return Err(Error::argument(format!("k is {:?} and v is {:?}, where {wanted:?} is wanted", k.dim(), v.dim())));
+            return Err(Error::argument(format!(
+                "k is {:?} and v is {:?}, where {wanted:?} is wanted",
+                k.dim(),
+                v.dim()
+            )));
         }
         if let Some(slot) = at.iter().find(|s| s.page.idx() >= self.n_pages() || s.slot_idx >= PAGE_LEN) {
             let reason = format!("slot {}: there are {} pages of {PAGE_LEN} slots", slot.slot_idx, self.n_pages());
@@ -191,14 +191,12 @@ impl<I: Isa> KvPages for CpuPages<I> {
         }
         let (k, v) = (k.as_standard_layout(), v.as_standard_layout());
         let (k, v) = (k.as_slice().expect("one slice"), v.as_slice().expect("one slice"));
-        let isa = self.isa;
+        let row = n_kv_heads * head_dim;
         let writer = self.pages.writer(layer);
-        isa.run(|| {
-            for (i, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
-                // SAFETY: the pages are borrowed exclusively, and this thread alone writes.
-                unsafe { writer.store(isa, at[i / n_kv_heads], i % n_kv_heads, k, v) };
-            }
-        });
+        for ((k, v), at) in k.chunks_exact(row).zip(v.chunks_exact(row)).zip(at) {
+            // The pages are borrowed exclusively, and this thread alone writes.
+            self.isa.run(StoreToken { writer: &writer, at: *at, k, v });
+        }
         Ok(())
     }
 

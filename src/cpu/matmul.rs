@@ -1,14 +1,11 @@
 //! `y[M, N] = x[M, K] W[N, K]^T`: packed panels, tasks of some panels by some rows, and what happens to a sum once it is there.
 
 use super::disjoint::Disjoint;
-use super::isa::{Isa, LhsElement};
+use super::isa::{Isa, Kernel, LhsElement};
 use super::math::silu;
 use super::panel::{PanelElement, Panels};
 use super::parallel::for_each_task;
 use super::product::Product;
-
-/// Rows of one task: enough to use a panel often while it lies in the cache nearby, few enough for the sums to stay there too.
-const TASK_ROWS: usize = 96;
 
 /// What becomes of the sums.
 pub enum Epilogue<'a, L> {
@@ -51,31 +48,44 @@ pub struct Matmul<'a, I: Isa, E: PanelElement> {
 
 /// Elements of the buffer that each thread needs.
 pub fn scratch_len<I: Isa>() -> usize {
-    TASK_ROWS * I::TASK_PANELS * 16
+    I::TASK_ROWS * I::TASK_PANELS * 16
+}
+
+/// Some panels by some rows.
+struct Task<'a, 'b, I: Isa, E: PanelElement> {
+    matmul: &'a Matmul<'b, I, E>,
+    group: usize,
+    row_block: usize,
+    sums: &'a mut [f32],
+}
+
+impl<I: Isa, E: PanelElement> Kernel<I> for Task<'_, '_, I, E> {
+    #[inline(always)]
+    fn run(self, isa: I) {
+        isa.begin_products();
+        self.matmul.task(isa, self.group, self.row_block, self.sums);
+        isa.end_products();
+    }
 }
 
 impl<I: Isa, E: PanelElement> Matmul<'_, I, E> {
     /// Runs it, with `sums(state)` a buffer of [`scratch_len`] elements.
     pub fn run<S: Send>(&self, isa: I, states: &mut [S], sums: impl Fn(&mut S) -> &mut [f32] + Sync) {
         let n_groups = self.weights.n_panels().div_ceil(I::TASK_PANELS);
-        let n_row_blocks = self.n_rows.div_ceil(TASK_ROWS);
+        let n_row_blocks = self.n_rows.div_ceil(I::TASK_ROWS);
         for_each_task(states, n_groups * n_row_blocks, |state, i| {
-            let sums = sums(state);
-            isa.run(|| {
-                isa.begin_products();
-                self.task(isa, i / n_row_blocks, i % n_row_blocks, sums);
-                isa.end_products();
-            });
+            let (group, row_block) = (i / n_row_blocks, i % n_row_blocks);
+            isa.run(Task { matmul: self, group, row_block, sums: sums(state) });
         });
     }
 
     #[inline(always)]
     fn task(&self, isa: I, group: usize, row_block: usize, sums: &mut [f32]) {
         let first_panel = group * I::TASK_PANELS;
-        let first_row = row_block * TASK_ROWS;
+        let first_row = row_block * I::TASK_ROWS;
         let block = Block {
             first_row,
-            n_rows: TASK_ROWS.min(self.n_rows - first_row),
+            n_rows: I::TASK_ROWS.min(self.n_rows - first_row),
             first_panel,
             n_panels: I::TASK_PANELS.min(self.weights.n_panels() - first_panel),
         };

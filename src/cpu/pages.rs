@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::disjoint::Disjoint;
-use super::isa::Isa;
+use super::isa::{Isa, Kernel};
 use super::panel::PanelElement;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
@@ -115,36 +115,43 @@ pub struct LayerWriter<'a> {
     not_finite: &'a [AtomicBool],
 }
 
-impl LayerWriter<'_> {
-    /// Stores the key and the value of one head of one token, `[head_dim]` each, rounded to bf16.
-    ///
-    /// # Safety
-    /// No other thread writes or reads this slot meanwhile.
+/// Stores the keys and values of one token, rounded to bf16. Whoever makes this value is the only one to touch the slot meanwhile.
+pub struct StoreToken<'a> {
+    /// The layer.
+    pub writer: &'a LayerWriter<'a>,
+    /// The token's place.
+    pub at: Slot,
+    /// `[n_kv_heads * head_dim]` keys.
+    pub k: &'a [f32],
+    /// `[n_kv_heads * head_dim]` values.
+    pub v: &'a [f32],
+}
+
+impl<I: Isa> Kernel<I> for StoreToken<'_> {
     #[inline(always)]
-    pub unsafe fn store<I: Isa>(&self, isa: I, at: Slot, kv_head: usize, k: &[f32], v: &[f32]) {
-        let layout = self.layout;
-        let start = layout.head_start(at.page, kv_head);
-        let mut bits = [0u16; 16];
-        let mut finite = true;
-        for (i, (k, v)) in k.as_chunks::<16>().0.iter().zip(v.as_chunks::<16>().0).enumerate() {
+    fn run(self, isa: I) {
+        let layout = self.writer.layout;
+        let (slot, mut bits, mut finite) = (self.at.slot_idx, [0u16; 16], true);
+        let element = |kv_head: usize, index: usize, len: usize| {
+            // SAFETY: elements of this slot alone, which is ours as the type says.
+            unsafe { self.writer.data.slice(layout.head_start(self.at.page, kv_head) + index, len) }
+        };
+        for (i, (k, v)) in self.k.as_chunks::<16>().0.iter().zip(self.v.as_chunks::<16>().0).enumerate() {
+            let (kv_head, dim) = (i * 16 / layout.head_dim, i * 16 % layout.head_dim);
             isa.store_bf16(isa.load(k), &mut bits);
             finite &= bits.iter().all(|b| is_finite(*b));
             for (pair, bits) in bits.as_chunks::<2>().0.iter().enumerate() {
-                // SAFETY: elements of this slot alone, which is ours by the caller's promise.
-                let out = unsafe { self.data.slice(start + layout.k_index(at.slot_idx, i * 16 + 2 * pair), 2) };
-                out.copy_from_slice(bits);
+                element(kv_head, layout.k_index(slot, dim + 2 * pair), 2).copy_from_slice(bits);
             }
             isa.store_bf16(isa.load(v), &mut bits);
             finite &= bits.iter().all(|b| is_finite(*b));
-            for (dim, bits) in bits.iter().enumerate() {
-                // SAFETY: as above.
-                let out = unsafe { self.data.slice(start + layout.v_index(at.slot_idx, i * 16 + dim), 1) };
-                out[0] = *bits;
+            for (i, bits) in bits.iter().enumerate() {
+                element(kv_head, layout.v_index(slot, dim + i), 1)[0] = *bits;
             }
         }
         if !finite {
             // Relaxed: read in a later parallel region, which the pool orders after this one.
-            self.not_finite[at.page.idx()].store(true, Ordering::Relaxed);
+            self.writer.not_finite[self.at.page.idx()].store(true, Ordering::Relaxed);
         }
     }
 }
@@ -160,7 +167,13 @@ impl Pages {
     pub fn new(spec: &KvSpec, n_pages: usize) -> Result<Self> {
         let layout = PageLayout::new(spec)?;
         let layers = (0..spec.n_layers).map(|_| vec![0; n_pages * layout.page_len()]).collect();
-        Ok(Self { spec: *spec, layout, n_pages, layers, not_finite: (0..n_pages).map(|_| AtomicBool::new(false)).collect() })
+        Ok(Self {
+            spec: *spec,
+            layout,
+            n_pages,
+            layers,
+            not_finite: (0..n_pages).map(|_| AtomicBool::new(false)).collect(),
+        })
     }
 
     /// Layers, heads and type.
@@ -180,11 +193,7 @@ impl Pages {
 
     /// A layer to write.
     pub fn writer(&mut self, layer: usize) -> LayerWriter<'_> {
-        LayerWriter {
-            layout: self.layout,
-            data: Disjoint::new(&mut self.layers[layer]),
-            not_finite: &self.not_finite,
-        }
+        LayerWriter { layout: self.layout, data: Disjoint::new(&mut self.layers[layer]), not_finite: &self.not_finite }
     }
 
     /// Copies a page. Panels interleave slots, so all of it goes; the caller counts on the first slots alone.

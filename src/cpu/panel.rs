@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::isa::{Isa, LhsElement};
-use super::product::{Product, simd_product};
+use super::product::Product;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::spec::WeightView;
@@ -74,7 +74,7 @@ impl PanelElement for f32 {
 
     #[inline(always)]
     fn product<I: Isa>(isa: I, args: Product<'_, f32, f32>) {
-        simd_product(isa, args);
+        isa.run(args);
     }
 
     #[inline(always)]
@@ -116,7 +116,14 @@ impl<E: PanelElement> Panels<E> {
     pub fn stacked(parts: &[&WeightView<'_>]) -> Result<Self> {
         let n = parts.iter().map(|w| w.n).sum();
         Self::pack(parts, n, |mut col| {
-            parts.iter().find_map(|w| if col < w.n { Some((*w, col)) } else { col -= w.n; None })
+            parts.iter().find_map(|w| {
+                if col < w.n {
+                    Some((*w, col))
+                } else {
+                    col -= w.n;
+                    None
+                }
+            })
         })
     }
 

@@ -1,29 +1,17 @@
 //! What happens to a row between two products: normalisation and rotation.
 
-use super::isa::{Isa, LhsElement, reduce_add};
+use super::isa::{Isa, Kernel, LhsElement, reduce_add};
 
-/// A row as vectors of sixteen, the last filled up with zeros.
+/// Sixteen elements from `first` on, filled up with zeros beyond the end of the row.
 #[inline(always)]
-fn vectors<I: Isa>(isa: I, row: &[f32]) -> impl Iterator<Item = I::V> {
-    let (whole, tail) = row.as_chunks::<16>();
-    let mut last = [0.0; 16];
-    last[..tail.len()].copy_from_slice(tail);
-    let last = (!tail.is_empty()).then(|| isa.load(&last));
-    whole.iter().map(move |x| isa.load(x)).chain(last)
-}
-
-/// Writes a row as row `row` of a left operand whose rows are `depth` long, padded with zeros.
-#[inline(always)]
-pub fn store_lhs<I: Isa, L: LhsElement>(isa: I, x: impl Iterator<Item = I::V>, out: LhsRow<'_, L>) {
-    let mut k = 0;
-    for x in x {
-        out.store(isa, x, k);
-        k += 16;
+fn load_padded<I: Isa>(isa: I, row: &[f32], first: usize) -> I::V {
+    if let Some(whole) = row.get(first..first + 16) {
+        return isa.load(whole.first_chunk().unwrap());
     }
-    while k < out.depth {
-        out.store(isa, isa.splat(0.0), k);
-        k += 16;
-    }
+    let mut lanes = [0.0; 16];
+    let tail = row.get(first..).unwrap_or_default();
+    lanes[..tail.len()].copy_from_slice(tail);
+    isa.load(&lanes)
 }
 
 /// One row of a left operand that other threads fill too.
@@ -46,42 +34,91 @@ impl<L: LhsElement> LhsRow<'_, L> {
     }
 }
 
-/// Copies a row into a left operand.
+/// Copies a row into a left operand, padded with zeros.
 #[inline(always)]
 pub fn copy_row<I: Isa, L: LhsElement>(isa: I, x: &[f32], out: LhsRow<'_, L>) {
-    store_lhs(isa, vectors(isa, x), out);
+    for k in (0..out.depth).step_by(16) {
+        out.store(isa, load_padded(isa, x, k), k);
+    }
+}
+
+/// [`copy_row`] as a kernel.
+pub struct CopyRow<'a, L> {
+    /// `[k]`
+    pub x: &'a [f32],
+    /// Where it goes.
+    pub out: LhsRow<'a, L>,
+}
+
+impl<I: Isa, L: LhsElement> Kernel<I> for CopyRow<'_, L> {
+    #[inline(always)]
+    fn run(self, isa: I) {
+        copy_row(isa, self.x, self.out);
+    }
+}
+
+/// RMSNorm of a row: `x / rms(x) * weight`, as a row of a left operand.
+pub struct RmsNorm<'a, L> {
+    /// `[k]`
+    pub x: &'a [f32],
+    /// `[k]`
+    pub weight: &'a [f32],
+    /// Added to the mean of the squares.
+    pub eps: f32,
+    /// Where it goes.
+    pub out: LhsRow<'a, L>,
+}
+
+impl<I: Isa, L: LhsElement> Kernel<I> for RmsNorm<'_, L> {
+    #[inline(always)]
+    fn run(self, isa: I) {
+        let factor = inverse_rms(isa, self.x, self.eps);
+        for k in (0..self.out.depth).step_by(16) {
+            let (x, weight) = (load_padded(isa, self.x, k), load_padded(isa, self.weight, k));
+            self.out.store(isa, isa.mul(isa.mul(x, factor), weight), k);
+        }
+    }
 }
 
 /// `1 / sqrt(mean(x^2) + eps)`, the factor of RMSNorm (Zhang and Sennrich 2019). The sum is taken in sixteen lanes.
 #[inline(always)]
 fn inverse_rms<I: Isa>(isa: I, x: &[f32], eps: f32) -> I::V {
-    let squares = vectors(isa, x).fold(isa.splat(0.0), |sum, x| isa.mul_add(x, x, sum));
+    let mut squares = isa.splat(0.0);
+    for k in (0..x.len()).step_by(16) {
+        let x = load_padded(isa, x, k);
+        squares = isa.mul_add(x, x, squares);
+    }
     isa.splat(1.0 / (reduce_add(isa, squares) / x.len() as f32 + eps).sqrt())
 }
 
-/// `x / rms(x) * weight` as a row of a left operand.
-#[inline(always)]
-pub fn rms_norm<I: Isa, L: LhsElement>(isa: I, x: &[f32], weight: &[f32], eps: f32, out: LhsRow<'_, L>) {
-    let factor = inverse_rms(isa, x, eps);
-    let y = vectors(isa, x).zip(vectors(isa, weight)).map(|(x, w)| isa.mul(isa.mul(x, factor), w));
-    store_lhs(isa, y, out);
+/// The heads of a row of q or k, in place: RMSNorm where the model has it, then RoPE (Su et al. 2021, in Hugging Face's form: element `i` pairs
+/// with `i + head_dim / 2`).
+pub struct RotateHeads<'a> {
+    /// `[n_heads * head_dim]`
+    pub x: &'a mut [f32],
+    /// `[head_dim]` weight and epsilon of the norm.
+    pub norm: Option<(&'a [f32], f32)>,
+    /// `[head_dim / 2]` cosine of each pair's angle.
+    pub cos: &'a [f32],
+    /// `[head_dim / 2]` sine.
+    pub sin: &'a [f32],
 }
 
-/// `x / rms(x) * weight` in place, for one head of q or k: its length is a multiple of sixteen.
-#[inline(always)]
-pub fn rms_norm_head<I: Isa>(isa: I, x: &mut [f32], weight: &[f32], eps: f32) {
-    let factor = inverse_rms(isa, x, eps);
-    for (x, w) in x.as_chunks_mut::<16>().0.iter_mut().zip(weight.as_chunks::<16>().0) {
-        isa.store(isa.mul(isa.mul(isa.load(x), factor), isa.load(w)), x);
-    }
-}
-
-/// Rotates one head in place (Su et al. 2021, in Hugging Face's form): element `i` pairs with `i + head_dim / 2`; `cos` and `sin` are
-/// `[head_dim / 2]`.
-#[inline(always)]
-pub fn rope_head(x: &mut [f32], cos: &[f32], sin: &[f32]) {
-    let (low, high) = x.split_at_mut(cos.len());
-    for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+impl<I: Isa> Kernel<I> for RotateHeads<'_> {
+    #[inline(always)]
+    fn run(self, isa: I) {
+        let half = self.cos.len();
+        for head in self.x.chunks_exact_mut(2 * half) {
+            if let Some((weight, eps)) = self.norm {
+                let factor = inverse_rms(isa, head, eps);
+                for (x, w) in head.as_chunks_mut::<16>().0.iter_mut().zip(weight.as_chunks::<16>().0) {
+                    isa.store(isa.mul(isa.mul(isa.load(x), factor), isa.load(w)), x);
+                }
+            }
+            let (low, high) = head.split_at_mut(half);
+            for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(self.cos).zip(self.sin) {
+                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+            }
+        }
     }
 }

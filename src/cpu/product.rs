@@ -1,6 +1,6 @@
 //! The one inner loop: rows times packed panels. Matmul and both halves of attention are made of it.
 
-use super::isa::{Isa, LhsElement};
+use super::isa::{Isa, Kernel, LhsElement};
 use super::panel::PanelElement;
 
 /// `out[r, p * 16 + c] (+)= sum over k of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and
@@ -46,14 +46,18 @@ impl<L: LhsElement, E> Product<'_, L, E> {
     }
 }
 
-/// The product on plain vectors: every (row, panel) is one accumulator, blocked so that they fill the registers.
-#[inline(always)]
-pub fn simd_product<I: Isa, E: PanelElement>(isa: I, mut args: Product<'_, f32, E>) {
-    args.check();
-    match I::ACCUMULATORS {
-        24.. => sweep::<I, E, 12, 2, 4, 6>(isa, &mut args),
-        6.. => sweep::<I, E, 6, 1, 2, 3>(isa, &mut args),
-        _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
+/// The product on plain vectors: every (row, panel) is one accumulator, blocked so that they fill the registers. A kernel of its own, so that it
+/// is compiled once and not into every caller.
+impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
+    #[inline(always)]
+    fn run(mut self, isa: I) {
+        self.check();
+        match I::ACCUMULATORS {
+            24.. => sweep::<I, E, 12, 2, 4, 6>(isa, &mut self),
+            // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
+            6.. => sweep::<I, E, 5, 1, 2, 2>(isa, &mut self),
+            _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut self),
+        }
     }
 }
 
@@ -126,27 +130,27 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
             }
         }
     }
-    let lhs: [&[f32]; ROWS] = std::array::from_fn(|r| {
-        &args.lhs[(args.first_row + row + r) * args.lhs_depth + args.first_k..][..args.depth]
-    });
-    let panels: [&[[E; 32]]; PANELS] = std::array::from_fn(|p| {
-        args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0
-    });
+    let mut lhs: [&[f32]; ROWS] = [&[]; ROWS];
+    for (r, lhs) in lhs.iter_mut().enumerate() {
+        *lhs = &args.lhs[(args.first_row + row + r) * args.lhs_depth + args.first_k..][..args.depth];
+    }
+    let mut panels: [&[[E; 32]]; PANELS] = [&[]; PANELS];
+    for (p, chunks) in panels.iter_mut().enumerate() {
+        *chunks = args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0;
+    }
     for pair in 0..args.depth / 2 {
-        // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
-        let weights: [_; PANELS] = std::array::from_fn(|p| E::pair(isa, unsafe { panels[p].get_unchecked(pair) }));
-        for r in 0..ROWS {
-            // SAFETY: each slice of `lhs` is `depth` long, by its construction above.
-            let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair) });
-            for p in 0..PANELS {
-                sums[r][p] = isa.mul_add(x, weights[p].0, sums[r][p]);
+        for p in 0..PANELS {
+            // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
+            let (even, odd) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
+            for r in 0..ROWS {
+                // SAFETY: each slice of `lhs` is `depth` long, by its construction above.
+                let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair) });
+                sums[r][p] = isa.mul_add(x, even, sums[r][p]);
             }
-        }
-        for r in 0..ROWS {
-            // SAFETY: as above; `depth` is even.
-            let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair + 1) });
-            for p in 0..PANELS {
-                sums[r][p] = isa.mul_add(x, weights[p].1, sums[r][p]);
+            for r in 0..ROWS {
+                // SAFETY: as above; `depth` is even.
+                let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair + 1) });
+                sums[r][p] = isa.mul_add(x, odd, sums[r][p]);
             }
         }
     }

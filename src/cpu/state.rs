@@ -74,11 +74,16 @@ impl<I: Isa, E: PanelElement> State<I, E> {
         let t = options.max_step_tokens;
         let geometry = geometry(config);
         let lhs = |k: usize| {
-            let len = <E::Lhs<I> as LhsElement>::buffer_len(t.max(options.max_logit_rows), k.next_multiple_of(TILE_DEPTH));
+            let len =
+                <E::Lhs<I> as LhsElement>::buffer_len(t.max(options.max_logit_rows), k.next_multiple_of(TILE_DEPTH));
             vec![Default::default(); len]
         };
-        let limits =
-            PlanLimits { max_step_tokens: t, max_len: config.max_len, n_threads, block_rows: block_rows::<I>(&geometry) };
+        let limits = PlanLimits {
+            max_step_tokens: t,
+            max_len: config.max_len,
+            n_threads,
+            block_rows: block_rows::<I>(&geometry),
+        };
         Self {
             x: vec![0.0; t * config.d_model],
             normed: lhs(config.d_model),

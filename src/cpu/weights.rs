@@ -70,7 +70,8 @@ impl<E: PanelElement> Weights<E> {
         match &self.embedding {
             None => self.lm_head.row(token, out),
             Some(table) => {
-                for (o, x) in out.iter_mut().zip(&table[token * out.len()..]) {
+                let row = &table[token * out.len()..][..out.len()];
+                for (o, x) in out.iter_mut().zip(row) {
                     *o = x.to_f32();
                 }
             }

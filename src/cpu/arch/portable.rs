@@ -1,8 +1,8 @@
 //! The `portable` table: arrays of sixteen, left to the compiler's vectoriser. It does not fuse multiply and add, since not every target has
 //! the instruction.
 
-use crate::cpu::isa::Isa;
-use crate::cpu::product::{Product, simd_product};
+use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::product::Product;
 
 /// Any CPU.
 #[derive(Clone, Copy)]
@@ -24,14 +24,15 @@ impl Isa for Portable {
     const ACCUMULATORS: usize = 3;
     const ATTENTION_ROWS: usize = 24;
     const TASK_PANELS: usize = 6;
+    const TASK_ROWS: usize = 96;
 
     fn detect() -> Result<Self, String> {
         Ok(Self(()))
     }
 
     #[inline(always)]
-    fn run<R>(self, f: impl FnOnce() -> R) -> R {
-        f()
+    fn run(self, kernel: impl Kernel<Self>) {
+        kernel.run(self);
     }
 
     #[inline(always)]
@@ -104,6 +105,6 @@ impl Isa for Portable {
 
     #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
-        simd_product(self, args);
+        self.run(args);
     }
 }

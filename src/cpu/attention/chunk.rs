@@ -126,17 +126,18 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     ) -> (f32, f32) {
         let scores = self.scratch.scores[row * CHUNK_LEN..][..CHUNK_LEN].as_chunks::<16>().0;
         let scale = isa.splat(self.args.geometry.scale);
-        let scaled = |i: usize| isa.mul(load_visible(isa, &scores[i], i * 16, visible), scale);
         let (first, end) = (visible.0 / 16, visible.1.div_ceil(16));
         let mut max = isa.splat(f32::NEG_INFINITY);
         for i in first..end {
-            max = isa.max(scaled(i), max);
+            let scaled = isa.mul(load_visible(isa, &scores[i], i * 16, visible), scale);
+            max = isa.max(scaled, max);
         }
         let max = reduce_max(isa, max);
         let mut sum = isa.splat(0.0);
         for i in tiles.0 / 16..tiles.1 / 16 {
             let weights = if (first..end).contains(&i) && visible.0 < visible.1 {
-                exp(isa, isa.sub(scaled(i), isa.splat(max)))
+                let scaled = isa.mul(load_visible(isa, &scores[i], i * 16, visible), scale);
+                exp(isa, isa.sub(scaled, isa.splat(max)))
             } else {
                 isa.splat(0.0)
             };
@@ -175,7 +176,13 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
             scratch.isolated.copy_from_slice(&scratch.chunk_values);
             let out = &mut scratch.isolated;
             isa.product(product_of_values(
-                &scratch.probs, n_rows, head_dim, span, &scratch.clean_values, out, accumulate,
+                &scratch.probs,
+                n_rows,
+                head_dim,
+                span,
+                &scratch.clean_values,
+                out,
+                accumulate,
             ));
             let rows = token * group * head_dim..(token + 1) * group * head_dim;
             scratch.chunk_values[rows.clone()].copy_from_slice(&scratch.isolated[rows]);

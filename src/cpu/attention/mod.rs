@@ -18,11 +18,12 @@ pub use scratch::{AttentionScratch, Geometry};
 use std::sync::atomic::Ordering;
 
 use super::disjoint::Disjoint;
-use super::isa::{Isa, LhsElement};
+use super::isa::{Isa, Kernel, LhsElement};
 use super::pages::LayerView;
 use super::parallel::for_each_task;
 use crate::spec::Ragged;
 use block::Block;
+use plan::Unit;
 
 /// One layer's attention.
 pub struct Attention<'a, O> {
@@ -57,22 +58,32 @@ impl<O: LhsElement> Attention<'_, O> {
         let parts = Disjoint::new(parts);
         for_each_task(states, tasks.len(), |state, i| {
             let task = &tasks[i];
-            let mut block = Block { args: self, task, scratch: scratch(state) };
-            isa.run(|| {
-                isa.begin_products();
-                match &task.part {
-                    None => block.run_whole(isa),
-                    Some(part) => {
-                        let unit = &units[part.unit as usize];
-                        block.run_part(isa, part, &parts);
-                        // Release what this task wrote, and acquire what the others did before the last one merges.
-                        if unit.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-                            block.merge_parts(isa, unit, &parts);
-                        }
-                    }
-                }
-                isa.end_products();
-            });
+            isa.run(Run { block: Block { args: self, task, scratch: scratch(state) }, units, parts: &parts });
         });
+    }
+}
+
+/// One task.
+struct Run<'a, 'b, L, O> {
+    block: Block<'a, 'b, L, O>,
+    units: &'a [Unit],
+    parts: &'a Disjoint<'a, f32>,
+}
+
+impl<I: Isa, O: LhsElement> Kernel<I> for Run<'_, '_, I::Lhs, O> {
+    #[inline(always)]
+    fn run(mut self, isa: I) {
+        isa.begin_products();
+        let Some(part) = &self.block.task.part else {
+            self.block.run_whole(isa);
+            return isa.end_products();
+        };
+        self.block.run_part(isa, part, self.parts);
+        let unit = &self.units[part.unit as usize];
+        // Release what this task wrote, and acquire what the others did before the last one merges.
+        if unit.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.block.merge_parts(isa, unit, self.parts);
+        }
+        isa.end_products();
     }
 }

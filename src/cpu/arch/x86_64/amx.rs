@@ -5,9 +5,9 @@
 
 use std::arch::asm;
 
-use super::avx512::Avx512;
+use super::avx512::{self, Avx512};
 use super::tile::{self, dot, load, store};
-use crate::cpu::isa::{Isa, LhsElement};
+use crate::cpu::isa::{Isa, Kernel, LhsElement};
 use crate::cpu::product::Product;
 
 /// Proof that this CPU has AMX-BF16 and AVX-512, and that the kernel lets us use tiles: only [`Isa::detect`] makes one.
@@ -21,6 +21,7 @@ impl Isa for Amx {
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 32;
     const TASK_PANELS: usize = 8;
+    const TASK_ROWS: usize = 96;
 
     fn detect() -> Result<Self, String> {
         let vectors = Avx512::detect()?;
@@ -29,13 +30,13 @@ impl Isa for Amx {
     }
 
     #[inline(always)]
-    fn run<R>(self, f: impl FnOnce() -> R) -> R {
-        self.0.run(f)
+    fn run(self, kernel: impl Kernel<Self>) {
+        avx512::enter(self, kernel);
     }
 
     #[inline(always)]
     fn product(self, args: Product<'_, u16, u16>) {
-        tile_product(args);
+        avx512::enter(self, args);
     }
 
     #[inline(always)]
@@ -111,14 +112,21 @@ const TILE_LEN: usize = 512;
 
 /// The product on tiles: two row tiles by two panels while there are that many, so that four loads feed four products; up to sixteen rows go by
 /// four panels, four streams of weights.
+impl Kernel<Amx> for Product<'_, u16, u16> {
+    #[inline(always)]
+    fn run(mut self, _: Amx) {
+        self.check();
+        sweep(&mut self);
+    }
+}
+
 #[inline(always)]
-fn tile_product(mut args: Product<'_, u16, u16>) {
-    args.check();
+fn sweep(args: &mut Product<'_, u16, u16>) {
     let n_tiles = args.n_rows.div_ceil(TILE);
     let mut panel = 0;
     if n_tiles == 1 {
         while panel + 4 <= args.n_panels {
-            block_1x4(&mut args, panel);
+            block_1x4(args, panel);
             panel += 4;
         }
     }
@@ -128,16 +136,16 @@ fn tile_product(mut args: Product<'_, u16, u16>) {
         while row_tile < n_tiles {
             let two_tiles = row_tile + 2 <= n_tiles;
             match (two_tiles, two_panels) {
-                (true, true) => block_2x2(&mut args, row_tile, panel),
+                (true, true) => block_2x2(args, row_tile, panel),
                 (true, false) => {
-                    block_1x1(&mut args, row_tile, panel);
-                    block_1x1(&mut args, row_tile + 1, panel);
+                    block_1x1(args, row_tile, panel);
+                    block_1x1(args, row_tile + 1, panel);
                 }
                 (false, true) => {
-                    block_1x1(&mut args, row_tile, panel);
-                    block_1x1(&mut args, row_tile, panel + 1);
+                    block_1x1(args, row_tile, panel);
+                    block_1x1(args, row_tile, panel + 1);
                 }
-                (false, false) => block_1x1(&mut args, row_tile, panel),
+                (false, false) => block_1x1(args, row_tile, panel),
             }
             row_tile += if two_tiles { 2 } else { 1 };
         }

@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::require;
-use crate::cpu::isa::Isa;
-use crate::cpu::product::{Product, simd_product};
+use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::product::Product;
 
 /// Proof that this CPU has AVX2 and FMA: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -20,9 +20,40 @@ macro_rules! avx2 {
     };
 }
 
+/// The upper halves of eight pairs of bf16, widened.
 #[inline(always)]
-fn both(a: [__m256; 2], b: [__m256; 2], f: impl Fn(__m256, __m256) -> __m256) -> [__m256; 2] {
-    [f(a[0], b[0]), f(a[1], b[1])]
+fn second_of_pairs(x: __m256i) -> __m256 {
+    avx2!(_mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xffff_0000u32 as i32))))
+}
+
+/// The lower halves of eight pairs of bf16, widened.
+#[inline(always)]
+fn first_of_pairs(x: __m256i) -> __m256 {
+    avx2!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
+}
+
+/// Rounds to bf16, in the low half of each lane: adds half an ulp, less one where the kept part is even; a NaN is made quiet instead, lest the
+/// carry turn it into infinity.
+#[inline(always)]
+fn round_to_bf16(x: __m256) -> __m256i {
+    avx2!({
+        let bits = _mm256_castps_si256(x);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan))
+    })
+}
+
+/// Where the instruction set is enabled: `kernel` is inlined here, and what it calls.
+#[inline(always)]
+pub(super) fn enter<I: Isa>(isa: I, kernel: impl Kernel<I>) {
+    #[target_feature(enable = "avx2,fma")]
+    fn inner<I: Isa>(isa: I, kernel: impl Kernel<I>) {
+        kernel.run(isa);
+    }
+    avx2!(inner(isa, kernel));
 }
 
 impl Isa for Avx2 {
@@ -30,8 +61,9 @@ impl Isa for Avx2 {
     type Lhs = f32;
     const NAME: &'static str = "avx2";
     const ACCUMULATORS: usize = 6;
-    const ATTENTION_ROWS: usize = 24;
+    const ATTENTION_ROWS: usize = 30;
     const TASK_PANELS: usize = 6;
+    const TASK_ROWS: usize = 80;
 
     fn detect() -> Result<Self, String> {
         require(&[("AVX2", is_x86_feature_detected!("avx2")), ("FMA", is_x86_feature_detected!("fma"))])?;
@@ -39,12 +71,8 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn run<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx2,fma")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        avx2!(inner(f))
+    fn run(self, kernel: impl Kernel<Self>) {
+        enter(self, kernel);
     }
 
     #[inline(always)]
@@ -72,25 +100,12 @@ impl Isa for Avx2 {
         let p = x.as_ptr().cast::<__m256i>();
         // SAFETY: AVX2 as above; both loads lie inside the array's 64 bytes, and need no alignment.
         let raw = unsafe { [_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))] };
-        let first = |v| avx2!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(v)));
-        let second = |v| avx2!(_mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32(0xffff_0000u32 as i32))));
-        ([first(raw[0]), first(raw[1])], [second(raw[0]), second(raw[1])])
+        ([first_of_pairs(raw[0]), first_of_pairs(raw[1])], [second_of_pairs(raw[0]), second_of_pairs(raw[1])])
     }
 
     #[inline(always)]
     fn store_bf16(self, x: [__m256; 2], out: &mut [u16; 16]) {
-        // Add half an ulp, less one where the kept part is even; a NaN is made quiet instead, lest the carry turn it into infinity.
-        let round = |x: __m256| {
-            avx2!({
-                let bits = _mm256_castps_si256(x);
-                let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-                let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-                let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
-                let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
-                _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan))
-            })
-        };
-        let (low, high) = (round(x[0]), round(x[1]));
+        let (low, high) = (round_to_bf16(x[0]), round_to_bf16(x[1]));
         // SAFETY: AVX2 as above; the store fills the array's 32 bytes, and needs no alignment.
         unsafe {
             let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
@@ -100,22 +115,22 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn add(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both(a, b, |a, b| avx2!(_mm256_add_ps(a, b)))
+        avx2!([_mm256_add_ps(a[0], b[0]), _mm256_add_ps(a[1], b[1])])
     }
 
     #[inline(always)]
     fn sub(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both(a, b, |a, b| avx2!(_mm256_sub_ps(a, b)))
+        avx2!([_mm256_sub_ps(a[0], b[0]), _mm256_sub_ps(a[1], b[1])])
     }
 
     #[inline(always)]
     fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both(a, b, |a, b| avx2!(_mm256_mul_ps(a, b)))
+        avx2!([_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])])
     }
 
     #[inline(always)]
     fn div(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both(a, b, |a, b| avx2!(_mm256_div_ps(a, b)))
+        avx2!([_mm256_div_ps(a[0], b[0]), _mm256_div_ps(a[1], b[1])])
     }
 
     #[inline(always)]
@@ -125,23 +140,27 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn max(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        both(a, b, |a, b| avx2!(_mm256_max_ps(a, b)))
+        avx2!([_mm256_max_ps(a[0], b[0]), _mm256_max_ps(a[1], b[1])])
     }
 
     #[inline(always)]
     fn select_lt(self, x: [__m256; 2], limit: [__m256; 2], a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
-        let half = |i: usize| avx2!(_mm256_blendv_ps(b[i], a[i], _mm256_cmp_ps::<_CMP_LT_OQ>(x[i], limit[i])));
-        [half(0), half(1)]
+        avx2!([
+            _mm256_blendv_ps(b[0], a[0], _mm256_cmp_ps::<_CMP_LT_OQ>(x[0], limit[0])),
+            _mm256_blendv_ps(b[1], a[1], _mm256_cmp_ps::<_CMP_LT_OQ>(x[1], limit[1])),
+        ])
     }
 
     #[inline(always)]
     fn power_of_two(self, x: [__m256; 2]) -> [__m256; 2] {
-        let half = |x| avx2!(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x))));
-        [half(x[0]), half(x[1])]
+        avx2!([
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x[0]))),
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x[1]))),
+        ])
     }
 
     #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
-        simd_product(self, args);
+        self.run(args);
     }
 }

@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::require;
-use crate::cpu::isa::Isa;
-use crate::cpu::product::{Product, simd_product};
+use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::product::Product;
 
 /// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -18,6 +18,16 @@ macro_rules! avx512 {
     };
 }
 
+/// Where the instruction set is enabled: `kernel` is inlined here, and what it calls.
+#[inline(always)]
+pub(super) fn enter<I: Isa>(isa: I, kernel: impl Kernel<I>) {
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn inner<I: Isa>(isa: I, kernel: impl Kernel<I>) {
+        kernel.run(isa);
+    }
+    avx512!(inner(isa, kernel));
+}
+
 impl Isa for Avx512 {
     type V = __m512;
     type Lhs = f32;
@@ -25,6 +35,7 @@ impl Isa for Avx512 {
     const ACCUMULATORS: usize = 24;
     const ATTENTION_ROWS: usize = 24;
     const TASK_PANELS: usize = 6;
+    const TASK_ROWS: usize = 96;
 
     fn detect() -> Result<Self, String> {
         require(&[
@@ -35,12 +46,8 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn run<R>(self, f: impl FnOnce() -> R) -> R {
-        #[target_feature(enable = "avx512f,avx512bw")]
-        fn inner<R>(f: impl FnOnce() -> R) -> R {
-            f()
-        }
-        avx512!(inner(f))
+    fn run(self, kernel: impl Kernel<Self>) {
+        enter(self, kernel);
     }
 
     #[inline(always)]
@@ -126,6 +133,6 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
-        simd_product(self, args);
+        self.run(args);
     }
 }

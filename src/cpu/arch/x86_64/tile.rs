@@ -25,11 +25,7 @@ fn request() -> Result<(), String> {
     const XFEATURE_XTILEDATA: libc::c_ulong = 18;
     // SAFETY: the call takes two integers and touches no memory of ours.
     let status = unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(format!("the kernel refuses tile data: {}", std::io::Error::last_os_error()))
-    }
+    if status == 0 { Ok(()) } else { Err(format!("the kernel refuses tile data: {}", std::io::Error::last_os_error())) }
 }
 
 #[cfg(not(target_os = "linux"))]
