@@ -163,13 +163,23 @@ fn entries(config: &ModelConfig, shards: &[Shard]) -> HashMap<String, Entry> {
 /// The text of a small file of the folder, or what is wrong with it.
 fn read_text(dir: &Path, file_name: &str) -> Result<String, String> {
     const MAX_BYTES: u64 = 64 << 20;
-    let file = File::open(dir.join(file_name)).map_err(|e| format!("{file_name}: {e}"))?;
+    let file = open_regular(dir, file_name)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| format!("{file_name}: {e}"))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(format!("{file_name}: larger than {} MiB", MAX_BYTES >> 20));
     }
     String::from_utf8(bytes).map_err(|e| format!("{file_name}: not UTF-8: {e}"))
+}
+
+/// Opens a file of the folder, and waits for no pipe or device.
+fn open_regular(dir: &Path, file_name: &str) -> Result<File, String> {
+    let path = dir.join(file_name);
+    let named = |e: std::io::Error| format!("{file_name}: {e}");
+    if !std::fs::metadata(&path).map_err(named)?.is_file() {
+        return Err(format!("{file_name}: not a regular file"));
+    }
+    File::open(&path).map_err(named)
 }
 
 /// The value, or its problems added to the list.
