@@ -39,8 +39,8 @@ impl DtypeSummary {
         Self { counts }
     }
 
-    /// A sentence on the matrices that lose bits when they run as `weights`, with `None` for bf16 as bf16 and everything else as f32.
-    /// Nothing is lost by `None`, nor by f32.
+    /// A sentence on the matrices that lose bits when they run as `weights`, with `None` for bf16 as bf16 and
+    /// everything else as f32. Nothing is lost by `None`, nor by f32.
     pub fn rounding(&self, weights: Option<Dtype>) -> Option<String> {
         let target = weights.filter(|w| *w != Dtype::F32)?;
         let rounded: Vec<String> = (self.counts.iter())

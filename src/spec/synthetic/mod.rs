@@ -1,5 +1,5 @@
-//! Models of real shapes with seeded random weights, so that kernels and workloads run with no download. What such a model
-//! writes is noise; what it costs is not.
+//! Models of real shapes with seeded random weights, so that kernels and workloads run with no download. What such a
+//! model writes is noise; what it costs is not.
 
 mod preset;
 
@@ -14,12 +14,13 @@ use super::{ModelConfig, WeightSource, WeightView};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 
-/// Random bf16 weights of a configuration, made tensor by tensor as they are asked for, so that a model goes straight into packed
-/// form and never lies in memory twice.
+/// Random bf16 weights of a configuration, made tensor by tensor as they are asked for, so that a model goes straight
+/// into packed form and never lies in memory twice.
 ///
-/// Element `i` of tensor `name` depends on `(seed, name, i)` alone. Elements follow the logistic distribution, a bell curve, cut at 5
-/// standard deviations. Matrices `[n, k]` have mean 0 and standard deviation `1 / sqrt(k)` (0.008 to 0.04 for the presets), so that their
-/// outputs are about as large as their inputs at every width; norms are 1 +- 0.1, biases 0 +- 0.1.
+/// Element `i` of tensor `name` depends on `(seed, name, i)` alone. Elements follow the logistic distribution, a bell
+/// curve, cut at 5 standard deviations. Matrices `[n, k]` have mean 0 and standard deviation `1 / sqrt(k)` (0.008 to
+/// 0.04 for the presets), so that their outputs are about as large as their inputs at every width; norms are 1 +- 0.1,
+/// biases 0 +- 0.1.
 #[derive(Debug, Clone)]
 pub struct Synthetic {
     config: ModelConfig,
