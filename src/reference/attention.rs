@@ -21,12 +21,13 @@ pub struct Attention<'a> {
     pub window: Option<usize>,
 }
 
-/// `out[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, g]) v[j, g]` with `g = h / (n_heads / n_kv_heads)`, where the query at position
-/// `p = start + t` sees the keys `j` in `0..=p`, or with a window `w` in `p + 1 - w..=p` (Vaswani et al. 2017, section 3.2.1; grouped
-/// queries as in Ainslie et al. 2023, section 2.2; window as in Jiang et al. 2023, section 2). Returns `[n_tokens, n_heads, head_dim]`.
+/// `out[t, h] = sum_j softmax_j(scale * q[t, h] . k[j, g]) v[j, g]` with `g = h / (n_heads / n_kv_heads)`, where the
+/// query at position `p = start + t` sees the keys `j` in `0..=p`, or with a window `w` in `p + 1 - w..=p` (Vaswani et
+/// al. 2017, section 3.2.1; grouped queries as in Ainslie et al. 2023, section 2.2; window as in Jiang et al. 2023,
+/// section 2). Returns `[n_tokens, n_heads, head_dim]`.
 ///
-/// A key that is masked is absent: nothing of it or of its value is read, so NaN in it never reaches the result. Every query sees
-/// at least its own key.
+/// A key that is masked is absent: nothing of it or of its value is read, so NaN in it never reaches the result. Every
+/// query sees at least its own key.
 ///
 /// # Panics
 /// If the shapes disagree, a query stands beyond the keys, or the window is 0.

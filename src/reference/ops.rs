@@ -4,8 +4,8 @@ use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut3, s};
 
 use crate::spec::RopeConfig;
 
-/// `out[m, n] = sum_k x[m, k] w[n, k] + bias[n]`, from `x[M, K]`, `w[N, K]` and perhaps `bias[N]` to `out[M, N]`: a linear layer with
-/// its weights as Hugging Face stores them.
+/// `out[m, n] = sum_k x[m, k] w[n, k] + bias[n]`, from `x[M, K]`, `w[N, K]` and perhaps `bias[N]` to `out[M, N]`: a
+/// linear layer with its weights as Hugging Face stores them.
 ///
 /// # Panics
 /// If K or N disagree.
@@ -18,8 +18,8 @@ pub fn matmul(x: ArrayView2<'_, f64>, w: ArrayView2<'_, f64>, bias: Option<Array
     })
 }
 
-/// `out[i] = weight[i] x[i] / sqrt(mean(x^2) + eps)` for every row of `x[M, D]`, with `weight[D]` (Zhang and Sennrich 2019, section 3,
-/// with the epsilon of Llama).
+/// `out[i] = weight[i] x[i] / sqrt(mean(x^2) + eps)` for every row of `x[M, D]`, with `weight[D]` (Zhang and Sennrich
+/// 2019, section 3, with the epsilon of Llama).
 ///
 /// # Panics
 /// If D disagrees.
@@ -34,9 +34,9 @@ pub fn rms_norm(x: ArrayView2<'_, f64>, weight: ArrayView1<'_, f64>, eps: f64) -
     out
 }
 
-/// Rotary position embedding in place, on `x[n_tokens, n_heads, head_dim]` whose token `t` stands at `positions[t]` (Su et al. 2021,
-/// section 3.4.2, in the half-rotated order of Hugging Face): pair `i` is the elements `i` and `i + head_dim / 2`, and turns by
-/// `position * frequencies[i]`:
+/// Rotary position embedding in place, on `x[n_tokens, n_heads, head_dim]` whose token `t` stands at `positions[t]` (Su
+/// et al. 2021, section 3.4.2, in the half-rotated order of Hugging Face): pair `i` is the elements `i` and
+/// `i + head_dim / 2`, and turns by `position * frequencies[i]`:
 ///
 /// `(a, b) <- (a cos - b sin, b cos + a sin)`
 ///
@@ -59,7 +59,8 @@ pub fn rope(mut x: ArrayViewMut3<'_, f64>, positions: &[usize], config: &RopeCon
     }
 }
 
-/// `out = silu(gate) * up`, element by element over `[M, D]`, with `silu(z) = z / (1 + e^-z)` (SwiGLU; Shazeer 2020, equation 6).
+/// `out = silu(gate) * up`, element by element over `[M, D]`, with `silu(z) = z / (1 + e^-z)` (SwiGLU; Shazeer 2020,
+/// equation 6).
 ///
 /// # Panics
 /// If the shapes disagree.

@@ -8,8 +8,9 @@ use crate::error::{Error, Result};
 use crate::spec::tensors::{EMBEDDING, FINAL_NORM, LM_HEAD, layer, part};
 use crate::spec::{ModelConfig, TokenId, WeightSource};
 
-/// The logits of every position of `tokens`, `[n_tokens][vocab]`, from an empty context: what the model of `config` and `weights`
-/// computes, in f64 on the weights as stored (Touvron et al. 2023, section 2.2, with the variations that [`ModelConfig`] names).
+/// The logits of every position of `tokens`, `[n_tokens][vocab]`, from an empty context: what the model of `config` and
+/// `weights` computes, in f64 on the weights as stored (Touvron et al. 2023, section 2.2, with the variations that
+/// [`ModelConfig`] names).
 ///
 /// ```text
 /// x = embedding[tokens]
@@ -25,7 +26,8 @@ use crate::spec::{ModelConfig, TokenId, WeightSource};
 /// logits = rms_norm(x) Whead                             the embedding, when tied
 /// ```
 ///
-/// `kv_dtype` is what keys and values are stored as, since attention reads them as stored; `None` leaves them as they are.
+/// `kv_dtype` is what keys and values are stored as, since attention reads them as stored; `None` leaves them as they
+/// are.
 ///
 /// # Errors
 /// [`Error::Vocabulary`] for a token outside the vocabulary, and whatever the weights fail with.
@@ -46,8 +48,8 @@ pub fn step(
     Ok(matmul(x.view(), head.view(), None).rows().into_iter().map(|row| row.to_vec()).collect())
 }
 
-/// `x` rounded to `dtype`, as a KV cache of that type holds it; `None` is `x` itself. Rounds to f32 on the way, as a backend
-/// that computes in f32 does.
+/// `x` rounded to `dtype`, as a KV cache of that type holds it; `None` is `x` itself. Rounds to f32 on the way, as a
+/// backend that computes in f32 does.
 pub fn stored(x: Array3<f64>, dtype: Option<Dtype>) -> Array3<f64> {
     let Some(dtype) = dtype else { return x };
     x.mapv_into(|x| {

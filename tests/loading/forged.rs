@@ -132,7 +132,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn flipped_bits_of_the_weights(at in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..4), in_header: bool) {
+    fn flipped_bits_of_the_weights(
+        at in prop::collection::vec((any::<prop::sample::Index>(), 0u8..8), 1..4),
+        in_header: bool,
+    ) {
         let folder = Folder::tiny();
         folder.write_single();
         let mut file = std::fs::read(folder.file(SINGLE)).unwrap();
@@ -165,7 +168,12 @@ proptest! {
     }
 
     #[test]
-    fn any_sizes_and_offsets(dims in prop::collection::vec(any::<u64>(), 0..4), start: u64, end: u64, n_data_bytes in 0usize..64) {
+    fn any_sizes_and_offsets(
+        dims in prop::collection::vec(any::<u64>(), 0..4),
+        start: u64,
+        end: u64,
+        n_data_bytes in 0usize..64,
+    ) {
         let folder = Folder::tiny();
         folder.write_config();
         let header = format!("{{{}}}", tensor("model.norm.weight", "BF16", &format!("{dims:?}"), [start, end]));

@@ -87,7 +87,7 @@ fn harmless_extras_are_tolerated() {
     folder.write_single();
     let checkpoint = folder.open().unwrap();
     assert!(checkpoint.tensor("lm_head.weight").is_err(), "a tied model has no matrix of its own");
-    assert_eq!(checkpoint.dtype_summary().to_string(), "11 tensors in bf16");
+    assert_eq!(checkpoint.dtype_summary().to_string(), "tensors: 11 in bf16");
 }
 
 #[test]
@@ -133,12 +133,11 @@ fn a_rounding_is_announced() {
     folder.tensors.insert(name.into(), half.tensors[name].clone());
     folder.write_single();
     let summary = folder.open().unwrap().dtype_summary();
-    assert_eq!(summary.to_string(), "10 tensors in f32, 1 tensors in f16");
+    assert_eq!(summary.to_string(), "tensors: 10 in f32, 1 in f16");
     let note = summary.rounding(Some(Dtype::Bf16)).unwrap();
-    assert_eq!(note, "7 matrices stored as f32 and 1 matrices stored as f16 are rounded to bf16 (to nearest)");
+    assert_eq!(note, "matrices rounded to bf16 (to nearest): 7 stored as f32, 1 stored as f16");
     assert_eq!(summary.rounding(Some(Dtype::F32)), None);
     assert_eq!(summary.rounding(None), None);
-    Folder::tiny().write_single();
     let bf16 = Folder::tiny();
     bf16.write_single();
     assert_eq!(bf16.open().unwrap().dtype_summary().rounding(Some(Dtype::Bf16)), None);

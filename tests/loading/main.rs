@@ -1,5 +1,5 @@
-//! Model folders: good ones of every form are opened and give back what was written; broken and hostile ones are refused with one
-//! error that names everything that is wrong, and never a panic.
+//! Model folders: good ones of every form are opened and give back what was written; broken and hostile ones are
+//! refused with one error that names everything that is wrong, and never a panic.
 
 mod folder;
 mod forged;

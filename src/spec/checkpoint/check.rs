@@ -39,8 +39,8 @@ pub(super) fn catalogue<'a>(
     catalogue
 }
 
-/// Holds the tensors against what the configuration expects: none missing when `is_complete`, none too many, each of the right
-/// shape and of an element type that can be read.
+/// Holds the tensors against what the configuration expects: none missing when `is_complete`, none too many, each of
+/// the right shape and of an element type that can be read.
 pub(super) fn against_config(
     config: &ModelConfig,
     catalogue: &Catalogue<'_>,

@@ -54,8 +54,8 @@ impl Layout {
     }
 }
 
-/// Whether a path of an index, joined to the folder, names something in it. Symbolic links are followed all the same: caches of
-/// downloaded models are made of them, and who can place one in the folder can place a file there.
+/// Whether a path of an index, joined to the folder, names something in it. Symbolic links are followed all the same:
+/// caches of downloaded models are made of them, and who can place one in the folder can place a file there.
 fn stays_inside(name: &str) -> bool {
     let mut components = Path::new(name).components().peekable();
     components.peek().is_some() && components.all(|c| matches!(c, Component::Normal(_)))

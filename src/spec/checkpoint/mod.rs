@@ -22,10 +22,11 @@ use crate::error::{Error, Result};
 
 /// A checked model folder.
 ///
-/// The weights stay in their files and are mapped into memory, so opening costs one pass over them and no copy. **The files must not
-/// change while a checkpoint is open:** weights written over show through, and reading beyond the new end of a file that was cut ends the
-/// process with SIGBUS, as with every memory map. Replacing a file by renaming another over it is safe. Backends
-/// pack the weights while loading, so the checkpoint can be dropped as soon as the model is there.
+/// The weights stay in their files and are mapped into memory, so opening costs one pass over them and no copy. **The
+/// files must not change while a checkpoint is open:** weights written over show through, and reading beyond the new
+/// end of a file that was cut ends the process with SIGBUS, as with every memory map. Replacing a file by renaming
+/// another over it is safe. Backends pack the weights while loading, so the checkpoint can be dropped as soon as the
+/// model is there.
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
@@ -48,13 +49,14 @@ impl Checkpoint {
     /// Opens a folder with `config.json`, perhaps `generation_config.json`, and `model.safetensors` or the shards of a
     /// `model.safetensors.index.json`.
     ///
-    /// Tensors beyond those that the configuration asks for are an error, but for the frequencies of RoPE (`*rotary_emb.inv_freq`), which
-    /// follow from it, and an output matrix of a tied model that repeats the embedding bit for bit.
+    /// Tensors beyond those that the configuration asks for are an error, but for the frequencies of RoPE
+    /// (`*rotary_emb.inv_freq`), which follow from it, and an output matrix of a tied model that repeats the embedding
+    /// bit for bit.
     ///
     /// # Errors
     /// [`Error::Io`] if `dir` is no folder. Else [`Error::Model`] with everything that is wrong: the configuration
-    /// ([`hf_config::parse`]), files that are missing or malformed, tensors that are missing, unexpected, in the wrong place or of a wrong
-    /// shape or type, and tensors with an element that is not finite.
+    /// ([`hf_config::parse`]), files that are missing or malformed, tensors that are missing, unexpected, in the wrong
+    /// place or of a wrong shape or type, and tensors with an element that is not finite.
     pub fn open(dir: &Path) -> Result<Self> {
         if !std::fs::metadata(dir).map_err(|e| Error::io(dir, e))?.is_dir() {
             return Err(Error::io(dir, "not a folder; a model is a folder with config.json and model.safetensors"));
@@ -163,13 +165,23 @@ fn entries(config: &ModelConfig, shards: &[Shard]) -> HashMap<String, Entry> {
 /// The text of a small file of the folder, or what is wrong with it.
 fn read_text(dir: &Path, file_name: &str) -> Result<String, String> {
     const MAX_BYTES: u64 = 64 << 20;
-    let file = File::open(dir.join(file_name)).map_err(|e| format!("{file_name}: {e}"))?;
+    let file = open_regular(dir, file_name)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| format!("{file_name}: {e}"))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(format!("{file_name}: larger than {} MiB", MAX_BYTES >> 20));
     }
     String::from_utf8(bytes).map_err(|e| format!("{file_name}: not UTF-8: {e}"))
+}
+
+/// Opens a file of the folder, and waits for no pipe or device.
+fn open_regular(dir: &Path, file_name: &str) -> Result<File, String> {
+    let path = dir.join(file_name);
+    let named = |e: std::io::Error| format!("{file_name}: {e}");
+    if !std::fs::metadata(&path).map_err(named)?.is_file() {
+        return Err(format!("{file_name}: not a regular file"));
+    }
+    File::open(&path).map_err(named)
 }
 
 /// The value, or its problems added to the list.

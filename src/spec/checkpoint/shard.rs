@@ -1,12 +1,12 @@
 //! One safetensors file, mapped into memory: which tensors it has, and where their bytes are.
 
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
 use safetensors::tensor::Metadata;
 
+use super::open_regular;
 use crate::dtype::Dtype;
 
 /// Bytes of the header's length at the start of a file.
@@ -37,13 +37,11 @@ impl Shard {
     /// Maps the file and reads its header. Every range in it lies inside the file.
     pub(super) fn open(dir: &Path, file_name: &str) -> Result<Self, String> {
         let named = |reason: &dyn std::fmt::Display| format!("{file_name}: {reason}");
-        let file = File::open(dir.join(file_name)).map_err(|e| named(&e))?;
-        if !file.metadata().map_err(|e| named(&e))?.is_file() {
-            return Err(named(&"not a regular file"));
-        }
-        // SAFETY: the map is read-only and private to this process. Its bytes are only ever read as `&[u8]`, for which every bit
-        // pattern is valid, and every range was checked against its length. What cannot be checked is that nobody changes or
-        // truncates the file meanwhile; `Checkpoint` documents that as the caller's part.
+        let file = open_regular(dir, file_name)?;
+        // SAFETY: the map is read-only and lives as long as the slices of it. Its bytes are only ever read as `&[u8]`,
+        // for which every bit pattern is valid, and every range is checked against its length below. What no program
+        // can check is that nobody changes or truncates the file meanwhile; `Checkpoint` documents that as the
+        // caller's part.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| named(&e))?;
         let tensors = read_header(&map).map_err(|e| named(&e))?;
         Ok(Self { file_name: file_name.to_owned(), tensors, map })
@@ -55,9 +53,9 @@ impl Shard {
     }
 }
 
-/// Reads the header: 8 bytes of length, then JSON. `Metadata` checks that ranges follow each other without gaps or overlaps and
-/// are as long as shapes and types say; that the last one ends where the file ends is checked here, because the sum in
-/// `SafeTensors::read_metadata` can overflow, which is a panic where overflow is checked.
+/// Reads the header: 8 bytes of length, then JSON. `Metadata` checks that ranges follow each other without gaps or
+/// overlaps and are as long as shapes and types say; that the last one ends where the file ends is checked here,
+/// because the sum in `SafeTensors::read_metadata` can overflow, which is a panic where overflow is checked.
 fn read_header(file: &[u8]) -> Result<Vec<(String, StoredTensor)>, String> {
     let (length, rest) = file
         .split_first_chunk::<LENGTH_BYTES>()

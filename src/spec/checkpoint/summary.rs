@@ -39,21 +39,21 @@ impl DtypeSummary {
         Self { counts }
     }
 
-    /// A sentence on the matrices that lose bits when they run as `weights`, with `None` for bf16 as bf16 and everything else as f32.
-    /// Nothing is lost by `None`, nor by f32.
+    /// A sentence on the matrices that lose bits when they run as `weights`, with `None` for bf16 as bf16 and
+    /// everything else as f32. Nothing is lost by `None`, nor by f32.
     pub fn rounding(&self, weights: Option<Dtype>) -> Option<String> {
         let target = weights.filter(|w| *w != Dtype::F32)?;
         let rounded: Vec<String> = (self.counts.iter())
             .filter(|c| c.dtype != target && c.n_matrices > 0)
-            .map(|c| format!("{} matrices stored as {}", c.n_matrices, c.dtype))
+            .map(|c| format!("{} stored as {}", c.n_matrices, c.dtype))
             .collect();
-        (!rounded.is_empty()).then(|| format!("{} are rounded to {target} (to nearest)", rounded.join(" and ")))
+        (!rounded.is_empty()).then(|| format!("matrices rounded to {target} (to nearest): {}", rounded.join(", ")))
     }
 }
 
 impl std::fmt::Display for DtypeSummary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let part = |c: &DtypeCount| format!("{} tensors in {}", c.n_matrices + c.n_vectors, c.dtype);
-        f.write_str(&self.counts.iter().map(part).collect::<Vec<_>>().join(", "))
+        let part = |c: &DtypeCount| format!("{} in {}", c.n_matrices + c.n_vectors, c.dtype);
+        write!(f, "tensors: {}", self.counts.iter().map(part).collect::<Vec<_>>().join(", "))
     }
 }

@@ -38,7 +38,8 @@ impl<'a> Fields<'a> {
         self.integer(name, 1)
     }
 
-    /// A whole number from 1 up, which must be there. What stands in for a wrong one is never used: the problem is noted.
+    /// A whole number from 1 up, which must be there. What stands in for a wrong one is never used: the problem is
+    /// noted.
     pub(super) fn required_size(&mut self, name: &str) -> usize {
         if self.value(name).is_none() {
             self.problem(format!("{name} is missing"));

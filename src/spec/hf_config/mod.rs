@@ -1,7 +1,7 @@
 //! Reads `config.json` and `generation_config.json` of a Hugging Face folder into a [`ModelConfig`].
 //!
-//! What transformers leaves to a default is filled in with the same default. A setting that would change what is computed
-//! and that the forward pass does not know is a problem, never ignored; settings of training, caching and
+//! What transformers leaves to a default is filled in with the same default. A setting that would change what is
+//! computed and that the forward pass does not know is a problem, never ignored; settings of training, caching and
 //! sampling are ignored.
 
 mod fields;
@@ -24,8 +24,8 @@ const MAX_LAYERS: usize = 4096;
 /// Reads a configuration from the text of `config.json` and, if there is one, of `generation_config.json`.
 ///
 /// # Errors
-/// Everything that is wrong, one sentence each, naming file and field: not JSON, an unknown architecture, a RoPE type or
-/// another setting that is not supported, numbers that are missing or contradict each other.
+/// Everything that is wrong, one sentence each, naming file and field: not JSON, an unknown architecture, a RoPE type
+/// or another setting that is not supported, numbers that are missing or contradict each other.
 pub fn parse(config: &str, generation: Option<&str>) -> Result<ModelConfig, Vec<String>> {
     let object = json_object("config.json", config).map_err(|problem| vec![problem])?;
     let mut fields = Fields::new("config.json", &object);
