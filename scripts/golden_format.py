@@ -4,6 +4,7 @@ import json
 import math
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 TOP = 20
 
@@ -55,6 +56,6 @@ def write_golden(path, golden):
     path.write_text("{\n" + ",\n".join(fields) + "\n}\n", encoding="utf-8", newline="\n")
 
 
-def set_threads(n_threads):
+def prepare(n_threads):
     torch.set_num_threads(n_threads)
-    torch.manual_seed(0)
+    disable_progress_bar()

@@ -1,4 +1,4 @@
-"""Golden files of SmolLM2: what transformers computes, and how llama.cpp tokenises.
+"""Golden files of SmolLM2: what transformers computes, and how llama.cpp tokenises; four minutes on two cores.
 
     golden_smollm2.py MODEL_DIR GGUF OUT_DIR     (started by the script golden)
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from golden_format import kl_per_row, set_threads, top_rows, write_golden
+from golden_format import kl_per_row, prepare, top_rows, write_golden
 from golden_prompts import CHAT, PLAIN, TRICKY, UNICODE, long_text
 from llama_cpp import Llama
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -20,7 +20,7 @@ LONG_STRIDE = 40
 
 def main():
     model_dir, gguf, out = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    set_threads(int(os.environ["GOLDEN_THREADS"]))
+    prepare(int(os.environ["GOLDEN_THREADS"]))
     reader = AutoTokenizer.from_pretrained(model_dir)
     llama = Llama(gguf, vocab_only=True, verbose=False)
     rendered_chat = reader.apply_chat_template(CHAT, add_generation_prompt=True, tokenize=False)

@@ -10,14 +10,8 @@ import sys
 from pathlib import Path
 
 import torch
-from golden_format import kl_per_row, set_threads, top_rows, write_golden
-from transformers import (
-    AutoModelForCausalLM,
-    LlamaConfig,
-    MistralConfig,
-    Qwen2Config,
-    Qwen3Config,
-)
+from golden_format import kl_per_row, prepare, top_rows, write_golden
+from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 N_TOKENS = 48
 LOGIT_SPREAD = 3.0
@@ -59,7 +53,7 @@ MODELS = [
 
 def main():
     out = Path(sys.argv[1])
-    set_threads(int(os.environ["GOLDEN_THREADS"]))
+    prepare(int(os.environ["GOLDEN_THREADS"]))
     for seed, (name, config, dtype, max_file) in enumerate(MODELS):
         golden = make_model(out / name, config, dtype, max_file, seed)
         write_golden(out / name / "golden.json", golden)
