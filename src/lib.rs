@@ -5,5 +5,7 @@ pub mod backend;
 pub mod dtype;
 pub mod error;
 pub mod spec;
+#[cfg(feature = "text")]
+pub mod text;
 
 pub use error::{Error, Result};
