@@ -1,7 +1,7 @@
 //! Text in and out of tokens: tokenizer, incremental detokenizer, chat template (cargo feature `text`).
 //!
 //! - [`Tokenizer`] reads `tokenizer.json` and encodes text; [`SpecialTokens`] says whether `<|im_end|>` inside the text
-//!   is a control token or nine ordinary characters.
+//!   is a control token or ten ordinary characters.
 //! - [`TextStream`] turns tokens into text as they come and never splits a character.
 //! - [`ChatTemplate`] renders messages with the model's own Jinja template.
 //! - [`TextModel`] holds both of a model folder, and encodes a chat so that what people wrote stays text.
