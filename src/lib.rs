@@ -7,5 +7,7 @@ pub mod dtype;
 pub mod error;
 pub mod reference;
 pub mod spec;
+#[cfg(feature = "text")]
+pub mod text;
 
 pub use error::{Error, Result};
