@@ -6,6 +6,7 @@ pub mod cpu;
 pub mod dtype;
 pub mod error;
 pub mod reference;
+pub mod kv;
 pub mod spec;
 #[cfg(feature = "text")]
 pub mod text;

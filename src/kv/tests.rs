@@ -1,0 +1,294 @@
+//! The page cache over a memory that remembers, slot by slot, which prefix was computed into it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const PAGE_LEN: usize = 4;
+
+/// What a computed slot holds: a fingerprint of the tenant and of all tokens up to it.
+fn fingerprint(tenant: Option<&str>, tokens: &[TokenId]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (tenant, tokens).hash(&mut hasher);
+    hasher.finish()
+}
+
+struct Context {
+    tenant: Option<&'static str>,
+    tokens: Vec<TokenId>,
+    table: PageTable,
+}
+
+struct Rig {
+    cache: PageCache,
+    slots: Vec<[u64; PAGE_LEN]>,
+    contexts: Vec<Context>,
+}
+
+impl Rig {
+    fn new(n_pages: usize) -> Self {
+        let cache = PageCache::new(n_pages, PAGE_LEN);
+        Self { cache, slots: vec![[0; PAGE_LEN]; n_pages], contexts: Vec::new() }
+    }
+
+    fn open(&mut self, tenant: Option<&'static str>) -> usize {
+        let table = self.cache.open(tenant);
+        self.contexts.push(Context { tenant, tokens: Vec::new(), table });
+        self.contexts.len() - 1
+    }
+
+    /// Appends `more` and computes it as the engine does. Returns how many tokens were computed.
+    fn append(&mut self, at: usize, more: &[TokenId]) -> Result<usize> {
+        let Context { tenant, tokens, table } = &mut self.contexts[at];
+        let old_len = tokens.len();
+        tokens.extend_from_slice(more);
+        self.cache.reuse(table, tokens);
+        match self.cache.reserve(table, tokens.len()) {
+            Err(e) => {
+                tokens.truncate(old_len);
+                self.cache.truncate(table, old_len);
+                return Err(e);
+            }
+            Ok(Some(copy)) => {
+                let from = self.slots[copy.from.idx()];
+                self.slots[copy.to.idx()] = [1; PAGE_LEN];
+                self.slots[copy.to.idx()][..copy.n_slots].copy_from_slice(&from[..copy.n_slots]);
+            }
+            Ok(None) => {}
+        }
+        let computed = table.len()..tokens.len();
+        for position in computed.clone() {
+            let page = table.pages()[position / PAGE_LEN];
+            self.slots[page.idx()][position % PAGE_LEN] = fingerprint(*tenant, &tokens[..=position]);
+        }
+        self.cache.commit(table, tokens, tokens.len());
+        Ok(computed.len())
+    }
+
+    fn fork(&mut self, at: usize) -> usize {
+        let Context { tenant, tokens, table } = &self.contexts[at];
+        let fork = Context { tenant: *tenant, tokens: tokens.clone(), table: self.cache.fork(table) };
+        self.contexts.push(fork);
+        self.contexts.len() - 1
+    }
+
+    fn rewind(&mut self, at: usize, len: usize) {
+        let context = &mut self.contexts[at];
+        context.tokens.truncate(len);
+        self.cache.truncate(&mut context.table, len);
+    }
+
+    fn close(&mut self, at: usize) {
+        let context = self.contexts.swap_remove(at);
+        self.cache.close(context.table);
+    }
+
+    /// Every invariant that can be seen from outside, and those of the index.
+    fn audit(&self) {
+        let mut n_tables = vec![0; self.slots.len()];
+        for Context { tenant, tokens, table } in &self.contexts {
+            assert!(table.len() <= tokens.len());
+            assert_eq!(table.pages().len(), table.len().div_ceil(PAGE_LEN), "nothing stays reserved");
+            for position in 0..table.len() {
+                let stored = self.slots[table.pages()[position / PAGE_LEN].idx()][position % PAGE_LEN];
+                assert_eq!(stored, fingerprint(*tenant, &tokens[..=position]), "position {position} of {tokens:?}");
+            }
+            table.pages().iter().for_each(|page| n_tables[page.idx()] += 1);
+        }
+        let held = |page: PageId| n_tables[page.idx()] > 0;
+        let mut known: Vec<PageId> = Vec::new();
+        self.cache.index.audit(held, |tenant, path, page| {
+            known.push(page);
+            let start = (path.len() - 1) / PAGE_LEN * PAGE_LEN;
+            for position in start..path.len() {
+                let stored = self.slots[page.idx()][position % PAGE_LEN];
+                assert_eq!(stored, fingerprint(Some(tenant), &path[..=position]), "{path:?} of {tenant}");
+            }
+        });
+        assert_eq!(self.cache.retained_pages(), known.iter().filter(|&&page| !held(page)).count());
+        assert_eq!(self.cache.live_pages(), n_tables.iter().filter(|&&n| n > 0).count());
+        for (idx, &n) in n_tables.iter().enumerate() {
+            let page = PageId(idx as u32);
+            assert_eq!(self.cache.pool.n_tables(page), n);
+            let is_free = self.cache.pool.free().contains(&page);
+            assert_eq!(is_free, n == 0 && !known.contains(&page), "{page:?}");
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Open(Option<&'static str>),
+    Append(usize, Vec<TokenId>),
+    Fork(usize),
+    Rewind(usize, usize),
+    Forget(usize, usize),
+    Close(usize),
+    EvictAll,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let tenant = prop_oneof![Just(None), Just(Some("a")), Just(Some("a")), Just(Some("b"))];
+    prop_oneof![
+        3 => tenant.prop_map(Op::Open),
+        8 => (any::<usize>(), prop::collection::vec(0u32..2, 1..14)).prop_map(|(at, more)| Op::Append(at, more)),
+        2 => any::<usize>().prop_map(Op::Fork),
+        3 => (any::<usize>(), any::<usize>()).prop_map(|(at, len)| Op::Rewind(at, len)),
+        1 => (any::<usize>(), any::<usize>()).prop_map(|(at, len)| Op::Forget(at, len)),
+        3 => any::<usize>().prop_map(Op::Close),
+        1 => Just(Op::EvictAll),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_interleavings_hold_the_invariants(ops in prop::collection::vec(op(), 1..60), n_pages in 1usize..16) {
+        let mut rig = Rig::new(n_pages);
+        for op in ops {
+            let n = rig.contexts.len();
+            match op {
+                Op::Open(tenant) => { rig.open(tenant); }
+                Op::EvictAll => { rig.cache.evict_all(); }
+                _ if n == 0 => {}
+                Op::Append(at, more) => {
+                    let live = rig.cache.live_pages();
+                    if let Err(e) = rig.append(at % n, &more) {
+                        let exhausted = matches!(e, Error::KvExhausted { .. });
+                        prop_assert!(exhausted);
+                        prop_assert!(rig.cache.live_pages() <= live + 1);
+                    }
+                }
+                Op::Fork(at) => { rig.fork(at % n); }
+                Op::Rewind(at, len) => { let len = len % (rig.contexts[at % n].tokens.len() + 1); rig.rewind(at % n, len); }
+                Op::Forget(at, len) => {
+                    let context = &mut rig.contexts[at % n];
+                    context.tokens.truncate(len % (context.tokens.len() + 1));
+                    rig.cache.forget(&mut context.table, context.tokens.len());
+                    context.tokens.truncate(context.table.len());
+                }
+                Op::Close(at) => rig.close(at % n),
+            }
+            rig.audit();
+        }
+        while !rig.contexts.is_empty() {
+            rig.close(0);
+        }
+        rig.audit();
+        prop_assert_eq!(rig.cache.live_pages(), 0);
+        rig.cache.evict_all();
+        prop_assert_eq!(rig.cache.free_pages(), n_pages);
+        prop_assert_eq!(rig.cache.index.n_tenants(), 0);
+    }
+}
+
+fn run(range: std::ops::Range<u32>) -> Vec<TokenId> {
+    range.collect()
+}
+
+#[test]
+fn a_shared_prefix_is_found_to_the_token() {
+    let mut rig = Rig::new(64);
+    let first = rig.open(Some("a"));
+    assert_eq!(rig.append(first, &run(0..30)).unwrap(), 30);
+    let shares_29 = [run(0..29), vec![99; 5]].concat();
+    let second = rig.open(Some("a"));
+    assert_eq!(rig.append(second, &shares_29).unwrap(), 5, "the live session's partly filled tail is found");
+    rig.close(first);
+    let third = rig.open(Some("a"));
+    assert_eq!(rig.append(third, &shares_29).unwrap(), 0, "a finished prefix is found");
+    rig.audit();
+}
+
+#[test]
+fn only_the_same_tenant_finds_a_prefix() {
+    let mut rig = Rig::new(64);
+    for (tenant, computed) in [(Some("a"), 20), (Some("b"), 20), (None, 20), (Some("a"), 0), (Some("b"), 0), (None, 20)]
+    {
+        let at = rig.open(tenant);
+        assert_eq!(rig.append(at, &run(0..20)).unwrap(), computed, "{tenant:?}");
+        rig.close(at);
+    }
+}
+
+#[test]
+fn a_fork_copies_nothing_until_one_of_the_two_writes() {
+    let mut rig = Rig::new(64);
+    let parent = rig.open(Some("a"));
+    rig.append(parent, &run(0..30)).unwrap();
+    let live = rig.cache.live_pages();
+    let fork = rig.fork(parent);
+    assert_eq!((rig.cache.live_pages(), rig.cache.copied_pages()), (live, 0));
+    rig.append(parent, &[7]).unwrap();
+    assert_eq!(rig.cache.copied_pages(), 1, "the first to write copies the shared tail");
+    rig.append(fork, &[8]).unwrap();
+    assert_eq!(rig.cache.copied_pages(), 1, "the other has it to itself by then");
+    rig.audit();
+}
+
+#[test]
+fn eviction_takes_the_least_recently_released_leaf_first_and_never_a_live_page() {
+    let mut rig = Rig::new(8);
+    let [old, young, live] = [(100, 4), (200, 8), (300, 16)].map(|(base, n)| {
+        let at = rig.open(Some("a"));
+        rig.append(at, &run(base..base + n)).unwrap();
+        at
+    });
+    assert_eq!((old, young, live), (0, 1, 2));
+    rig.close(old); // the last one, `live`, moves to its place
+    rig.close(young);
+    assert_eq!((rig.cache.free_pages(), rig.cache.retained_pages(), rig.cache.live_pages()), (1, 3, 4));
+    rig.append(0, &run(0..8)).unwrap();
+    assert_eq!(rig.cache.evicted_pages(), 1);
+    let probe = |rig: &mut Rig, tokens: Vec<TokenId>| {
+        let mut table = rig.cache.open(Some("a"));
+        let found = rig.cache.reuse(&mut table, &tokens);
+        rig.cache.close(table);
+        found
+    };
+    assert_eq!(probe(&mut rig, run(100..104)), 0, "the oldest went");
+    assert_eq!(probe(&mut rig, run(200..208)), 8, "the younger one stayed whole");
+    rig.append(0, &run(0..4)).unwrap();
+    assert_eq!(probe(&mut rig, run(200..208)), 4, "its leaf went before its parent");
+    let error = rig.append(0, &run(0..9)).unwrap_err();
+    assert!(matches!(error, Error::KvExhausted { wanted: 3, free: 1, total: 8 }), "{error:?}");
+    assert_eq!(rig.cache.live_pages(), 7);
+    rig.audit();
+}
+
+#[test]
+fn twins_that_compute_the_same_page_end_up_sharing_it() {
+    let mut rig = Rig::new(64);
+    let (a, b) = (rig.open(Some("a")), rig.open(Some("a")));
+    for at in [a, b] {
+        // As if both steps had been planned before either was committed.
+        let Context { tokens, table, .. } = &mut rig.contexts[at];
+        *tokens = run(0..8);
+        assert_eq!(rig.cache.reserve(table, 8).unwrap(), None);
+        for position in 0..8 {
+            let page = table.pages()[position / PAGE_LEN];
+            rig.slots[page.idx()][position % PAGE_LEN] = fingerprint(Some("a"), &tokens[..=position]);
+        }
+    }
+    for at in [a, b] {
+        let Context { tokens, table, .. } = &mut rig.contexts[at];
+        rig.cache.commit(table, tokens, 8);
+    }
+    assert_eq!(rig.contexts[a].table.pages(), rig.contexts[b].table.pages());
+    assert_eq!(rig.cache.live_pages(), 2);
+    rig.audit();
+}
+
+#[test]
+fn a_full_pool_still_lets_a_rewound_context_write_in_place() {
+    let mut rig = Rig::new(2);
+    let at = rig.open(Some("a"));
+    rig.append(at, &run(0..8)).unwrap();
+    rig.rewind(at, 6);
+    rig.append(at, &[9, 9]).unwrap();
+    rig.audit();
+    assert_eq!(rig.cache.copied_pages(), 0);
+}
