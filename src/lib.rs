@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod cpu;
 pub mod dtype;
+pub mod engine;
 pub mod error;
 pub mod reference;
 pub mod kv;

@@ -1,0 +1,241 @@
+//! How an engine comes to be: model, backend, KV budget, threads.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::info::EngineInfo;
+use super::shared::Shared;
+use super::{Engine, Inner};
+use crate::backend::{Backend, Caps, LoadOptions, Model};
+use crate::dtype::Dtype;
+use crate::error::{Error, Result};
+use crate::spec::checkpoint::Checkpoint;
+use crate::spec::synthetic::{Preset, Synthetic};
+use crate::spec::{KvSpec, ModelConfig, WeightSource};
+
+/// Most logit rows of a step: sessions that decode in one step, tokens that are scored in one.
+const MAX_LOGIT_ROWS: usize = 128;
+/// Contexts of full length that the default KV budget has room for.
+const DEFAULT_CONTEXTS: u64 = 4;
+/// The default KV budget takes at most this part of the memory.
+const MEMORY_SHARE: u64 = 4;
+
+/// Collects what an [`Engine`] is built from. One of [`model_dir`](Self::model_dir), [`synthetic`](Self::synthetic) and
+/// [`model`](Self::model) is needed; the last one called counts.
+#[derive(Default)]
+pub struct EngineBuilder {
+    source: Option<Source>,
+    backend: Option<Box<dyn Backend>>,
+    weights: Option<Dtype>,
+    kv_budget_bytes: Option<u64>,
+    threads: Option<usize>,
+    max_step_tokens: Option<usize>,
+    #[cfg(feature = "text")]
+    text: Option<crate::text::TextModel>,
+}
+
+enum Source {
+    Dir(PathBuf),
+    Synthetic(Preset, u64),
+    Loaded(Box<dyn Model>),
+}
+
+/// A model on its backend, and what is to be told of it.
+struct Loaded {
+    model: Box<dyn Model>,
+    name: String,
+    backend: String,
+    n_threads: usize,
+    weights_dtype: Dtype,
+    notes: Vec<String>,
+}
+
+impl EngineBuilder {
+    /// A Hugging Face folder: config, weights and, if it has them, tokenizer and chat template.
+    pub fn model_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.source = Some(Source::Dir(dir.into()));
+        self
+    }
+
+    /// Seeded random weights of a known shape. What it generates is noise.
+    pub fn synthetic(mut self, preset: Preset, seed: u64) -> Self {
+        self.source = Some(Source::Synthetic(preset, seed));
+        self
+    }
+
+    /// A model that is already on its backend, with its pages.
+    pub fn model(mut self, model: Box<dyn Model>) -> Self {
+        self.source = Some(Source::Loaded(model));
+        self
+    }
+
+    /// The backend to load the model on; the best of this machine by default.
+    pub fn backend(mut self, backend: Box<dyn Backend>) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// What the matrices run as; `None`, the default, keeps bf16 as bf16 and runs everything else as f32.
+    pub fn weights(mut self, dtype: Option<Dtype>) -> Self {
+        self.weights = dtype;
+        self
+    }
+
+    /// Bytes for keys and values. By default room for 4 contexts of the model's full length, or a quarter of the memory if that is less.
+    pub fn kv_budget_bytes(mut self, bytes: u64) -> Self {
+        self.kv_budget_bytes = Some(bytes);
+        self
+    }
+
+    /// Threads of a step; by default as many as this process may use.
+    pub fn threads(mut self, n: usize) -> Self {
+        self.threads = Some(n);
+        self
+    }
+
+    /// Most rows of a step, at least 2; 512 by default. Longer steps prefill faster, shorter ones let decoding sessions move more often.
+    pub fn max_step_tokens(mut self, n: usize) -> Self {
+        self.max_step_tokens = Some(n);
+        self
+    }
+
+    /// The tokenizer and chat template, in place of those in the model's folder.
+    #[cfg(feature = "text")]
+    pub fn text(mut self, text: crate::text::TextModel) -> Self {
+        self.text = Some(text);
+        self
+    }
+
+    /// Loads the model and starts the scheduler.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a budget below one page and for what does not fit together, [`Error::Model`] for a folder that cannot be
+    /// run, [`Error::Unavailable`] for a backend that this machine does not have.
+    pub fn build(mut self) -> Result<Engine> {
+        let source = self.source.take();
+        let model_dir = if let Some(Source::Dir(dir)) = &source { Some(dir.clone()) } else { None };
+        #[cfg(feature = "text")]
+        let text = match (self.text.take(), &model_dir) {
+            (None, Some(dir)) => crate::text::TextModel::from_dir(dir)?,
+            (text, _) => text,
+        };
+        let loaded = match source {
+            Some(Source::Dir(dir)) => self.load_dir(&dir)?,
+            Some(Source::Synthetic(preset, seed)) => self.load_synthetic(preset, seed)?,
+            Some(Source::Loaded(model)) => self.adopt(model)?,
+            None => return Err(Error::argument("an engine needs a model: a folder, a synthetic one or a loaded one")),
+        };
+        let (info, model) = describe(loaded)?;
+        tracing::info!(model = info.model, backend = info.backend, n_pages = info.n_pages, "engine starts");
+        let shared = Arc::new(Shared::new(info));
+        let (commands, thread) = Inner::start(shared.clone(), model)?;
+        let thread = Mutex::new(Some(thread));
+        let inner = Inner {
+            shared,
+            commands,
+            thread,
+            model_dir,
+            weights_hash: OnceLock::new(),
+            #[cfg(feature = "text")]
+            text,
+        };
+        Ok(Engine { inner: Arc::new(inner) })
+    }
+
+    fn load_dir(self, dir: &Path) -> Result<Loaded> {
+        let checkpoint = Checkpoint::open(dir)?;
+        let notes = checkpoint.dtype_summary().rounding(self.weights).into_iter().collect();
+        let config = checkpoint.config().clone();
+        Ok(Loaded { notes, ..self.load(&config, &checkpoint, dir.display().to_string())? })
+    }
+
+    fn load_synthetic(self, preset: Preset, seed: u64) -> Result<Loaded> {
+        let name = format!("synthetic {preset}, seed {seed}");
+        let notes = vec!["the weights are random: what this model generates is noise".to_string()];
+        Ok(Loaded { notes, ..self.load(&preset.config(), &Synthetic::new(preset, seed), name)? })
+    }
+
+    fn load(self, config: &ModelConfig, weights: &dyn WeightSource, name: String) -> Result<Loaded> {
+        let backend = match self.backend {
+            Some(backend) => backend,
+            None => crate::backend::detect(self.threads)?,
+        };
+        let caps = backend.caps();
+        let options = LoadOptions {
+            weights: self.weights,
+            n_pages: n_pages(config, caps, self.kv_budget_bytes)?,
+            max_step_tokens: self.max_step_tokens.unwrap_or(512),
+            max_logit_rows: MAX_LOGIT_ROWS,
+        };
+        let weights_dtype = match self.weights {
+            Some(dtype) => dtype,
+            None => match weights.tensor("model.layers.0.self_attn.k_proj.weight")?.dtype {
+                Dtype::Bf16 => Dtype::Bf16,
+                Dtype::F32 | Dtype::F16 => Dtype::F32,
+            },
+        };
+        let model = backend.load(config, weights, options)?;
+        let (backend, n_threads) = (caps.name.clone(), caps.n_threads);
+        Ok(Loaded { model, name, backend, n_threads, weights_dtype, notes: Vec::new() })
+    }
+
+    /// Takes a loaded model as it is: its pages are the budget, and its limits those of a step.
+    fn adopt(self, model: Box<dyn Model>) -> Result<Loaded> {
+        if self.kv_budget_bytes.is_some() || self.max_step_tokens.is_some() || self.weights.is_some() {
+            return Err(Error::argument("a loaded model has its KV pages, step limits and weights already"));
+        }
+        let caps = self.backend.as_ref().map(|backend| backend.caps());
+        let backend = caps.map_or("custom".into(), |caps| caps.name.clone());
+        let n_threads = caps.map(|caps| caps.n_threads).or(self.threads).unwrap_or(1);
+        let name = format!("{:?}", model.config().architecture).to_lowercase();
+        let weights_dtype = model.options().weights.unwrap_or(Dtype::F32);
+        Ok(Loaded { model, name, backend, n_threads, weights_dtype, notes: Vec::new() })
+    }
+}
+
+/// Pages that the budget has room for.
+fn n_pages(config: &ModelConfig, caps: &Caps, budget_bytes: Option<u64>) -> Result<usize> {
+    let dtype =
+        *caps.kv_dtypes.first().ok_or_else(|| Error::argument("the backend names no type for keys and values"))?;
+    let ModelConfig { n_layers, n_kv_heads, head_dim, .. } = *config;
+    let spec = KvSpec { n_layers, n_kv_heads, head_dim, dtype };
+    let page_bytes = (caps.page_len * spec.bytes_per_token()) as u64;
+    let context_bytes = config.max_len.div_ceil(caps.page_len) as u64 * page_bytes;
+    let default_bytes = (DEFAULT_CONTEXTS * context_bytes).min(caps.memory_bytes / MEMORY_SHARE);
+    let bytes = budget_bytes.unwrap_or(default_bytes);
+    match bytes / page_bytes {
+        0 => Err(Error::Argument(format!(
+            "a KV budget of {bytes} bytes is less than one page, {} tokens or {page_bytes} bytes",
+            caps.page_len
+        ))),
+        n_pages => Ok(n_pages.min(u64::from(u32::MAX)) as usize),
+    }
+}
+
+fn describe(mut loaded: Loaded) -> Result<(EngineInfo, Box<dyn Model>)> {
+    let model = &mut loaded.model;
+    let (config, max_step_tokens) = (model.config().clone(), model.options().max_step_tokens);
+    if max_step_tokens < 2 || model.options().max_logit_rows < 2 {
+        return Err(Error::argument("a step needs room for at least 2 rows and 2 rows of logits"));
+    }
+    let pages = model.kv();
+    let (kv, n_pages, page_bytes) = (*pages.spec(), pages.n_pages(), pages.page_bytes());
+    let page_len = page_bytes / kv.bytes_per_token();
+    if n_pages == 0 || page_len == 0 {
+        return Err(Error::argument("the model has no KV pages"));
+    }
+    let info = EngineInfo {
+        model: loaded.name,
+        backend: loaded.backend,
+        config,
+        weights_dtype: loaded.weights_dtype,
+        kv,
+        page_len,
+        n_pages,
+        kv_budget_bytes: n_pages as u64 * page_bytes as u64,
+        n_threads: loaded.n_threads,
+        max_step_tokens,
+        notes: loaded.notes,
+    };
+    Ok((info, loaded.model))
+}
