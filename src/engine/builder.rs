@@ -239,3 +239,53 @@ fn describe(mut loaded: Loaded) -> Result<(EngineInfo, Box<dyn Model>)> {
     };
     Ok((info, loaded.model))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Architecture, RopeConfig, RopeScaling};
+
+    /// 2 layers of one KV head of 8 elements, in bf16: 64 bytes a token, 4,096 a page, 16 pages for a full context.
+    fn pages(budget_bytes: Option<u64>, memory_bytes: u64) -> Result<usize> {
+        let config = ModelConfig {
+            architecture: Architecture::Llama,
+            d_model: 8,
+            n_layers: 2,
+            n_heads: 1,
+            n_kv_heads: 1,
+            head_dim: 8,
+            d_ff: 8,
+            vocab: 8,
+            max_len: 1_000,
+            norm_eps: 1e-5,
+            rope: RopeConfig { theta: 1e4, scaling: RopeScaling::None },
+            sliding_window: None,
+            qkv_bias: false,
+            qk_norm: false,
+            tied_embeddings: true,
+            end_tokens: Vec::new(),
+        };
+        let caps = Caps {
+            name: "none".into(),
+            page_len: 64,
+            chunk_len: 256,
+            weight_dtypes: vec![Dtype::F32],
+            kv_dtypes: vec![Dtype::Bf16],
+            n_threads: 1,
+            memory_bytes,
+        };
+        n_pages(&config, &caps, budget_bytes)
+    }
+
+    #[test]
+    fn the_budget_is_counted_in_whole_pages() {
+        assert_eq!(pages(Some(3 * 4_096 - 1), 0).unwrap(), 2);
+        assert!(matches!(pages(Some(4_095), 0), Err(Error::Argument(why)) if why.contains("4096 bytes")));
+    }
+
+    #[test]
+    fn the_default_budget_is_four_contexts_or_a_quarter_of_the_memory() {
+        assert_eq!(pages(None, u64::MAX).unwrap(), 64);
+        assert_eq!(pages(None, 40 * 4_096).unwrap(), 10);
+    }
+}

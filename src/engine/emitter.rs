@@ -7,9 +7,16 @@ pub(super) use without_text::Emitter;
 
 use super::Inner;
 use super::options::FinishReason;
-use super::stop::Visible;
 use crate::error::Result;
 use crate::spec::TokenId;
+
+/// What a piece of text made visible.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Visible {
+    pub(super) text: String,
+    /// The stop string that follows the text.
+    pub(super) stop: Option<String>,
+}
 
 impl Inner {
     /// Makes text and looks for `stops` in it; `None` without a tokenizer.

@@ -19,7 +19,28 @@
 //! # }
 //! ```
 //!
-//! How requests are batched, who waits and what fails alone: `scheduler.rs`. How pages are shared: [`crate::kv`].
+//! # Who moves
+//!
+//! All that is pending is computed in steps that many sessions share: one row of every generation past its prompt, and chunks of
+//! prompts. While somebody decodes, prompts get a quarter of a step's rows, so that nobody stalls behind a long one; they share it
+//! evenly. None of that shows in the results: a token's logits depend on the tokens before it alone.
+//!
+//! Prompts are first looked up among what the tenant's sessions have computed, live ones included, to the token ([`crate::kv`]). Two
+//! sessions that start with the same prompt at the same time compute it once.
+//!
+//! # Who waits
+//!
+//! A generation whose reader is 64 tokens behind pauses, and it alone. Nobody waits for pages: retained ones are evicted at
+//! once, and live sessions do not give up theirs when a request ends, only when somebody drops or rewinds them, which may be the very caller
+//! who waits. So a request that needs a page when all are live fails at once with [`Error::KvExhausted`]; a prompt gives
+//! back what it had got, a generation keeps what was read, and the session can be rewound, retried or dropped. Generations do not reserve
+//! pages ahead, so a pool that is just full enough may fail one of them midway.
+//!
+//! # What fails alone
+//!
+//! A step that fails or panics fails the requests that it served, with [`Error::Step`]. What their sessions had before is intact, since
+//! a step writes behind it only. Logits that are not numbers fail the one request whose they are, and what it computed since its
+//! logits were last sound is forgotten. Every other session goes on.
 
 mod builder;
 mod emitter;
@@ -32,7 +53,9 @@ mod sampler;
 mod scheduler;
 mod session;
 mod shared;
+mod softmax;
 mod step;
+#[cfg(feature = "text")]
 mod stop;
 #[cfg(feature = "text")]
 mod text;

@@ -69,7 +69,7 @@ impl Scheduler {
     fn place(&mut self, idx: usize, max_rows: usize) -> usize {
         let request = &self.running[idx];
         let logit_room = self.model.options().max_logit_rows - self.batch.logit_rows.len();
-        let n_rows = rows_within(request, max_rows, logit_room);
+        let n_rows = rows_within(request, max_rows, logit_room, self.shared.info.page_len);
         let kv_len = request.context.table.len() + n_rows;
         if n_rows == 0 {
             return 0;
@@ -84,12 +84,15 @@ impl Scheduler {
 
     /// Takes what others have computed of the prompt meanwhile.
     fn reuse(&mut self, idx: usize) {
-        let request = &mut *self.running[idx];
+        let request = &mut self.running[idx];
         let reusable = request.reusable();
+        let len = request.context.table.len();
         let found = self.shared.kv().reuse(&mut request.context.table, &request.context.tokens[..reusable]);
         if found > 0 {
             request.usage.cached_tokens += found;
-            request.sound_len = request.context.table.len();
+            if request.sound_len == len {
+                request.sound_len += found;
+            }
             self.shared.counters.cached_tokens.fetch_add(found as u64, Relaxed);
             tracing::debug!(session = request.session, cached_tokens = found, "prefix found");
         }
@@ -110,7 +113,7 @@ impl Scheduler {
 
     /// Makes the request's next slots, up to `kv_len`, its own.
     fn make_room(&mut self, idx: usize, kv_len: usize) -> Result<()> {
-        let request = &mut *self.running[idx];
+        let request = &mut self.running[idx];
         let decoding = request.is_decoding();
         let table = &mut request.context.table;
         let mut kv = self.shared.kv();
@@ -122,13 +125,14 @@ impl Scheduler {
             }
         })?;
         log_eviction(&kv, n_evicted);
+        drop(kv);
         let Some(copy) = copy else { return Ok(()) };
         tracing::trace!(session = request.session, ?copy, "shared page copied");
         let pages = self.model.kv();
         let copied = guarded(|| pages.copy_page(copy.from, copy.to, copy.n_slots));
         if copied.is_err() {
             let page_start = table.len() - copy.n_slots;
-            kv.truncate(table, page_start);
+            self.shared.kv().truncate(table, page_start);
         }
         copied
     }
@@ -149,13 +153,18 @@ impl Scheduler {
     }
 }
 
-/// Rows of the request's pending tokens that fit into the budget, and their wanted logits into `logit_room`.
-fn rows_within(request: &Request, max_rows: usize, logit_room: usize) -> usize {
+/// Rows of the request's pending tokens that fit into the budget, and their wanted logits into `logit_room`. A prompt is cut where a page
+/// ends, if it can be: a full page is shared by reference, a part of one by copy.
+fn rows_within(request: &Request, max_rows: usize, logit_room: usize, page_len: usize) -> usize {
     let start = request.context.table.len();
-    let n_rows = request.context.pending().min(max_rows);
+    let mut n_rows = request.context.pending().min(max_rows);
     let first_wanted = request.wanted.start.max(start);
     let n_wanted = request.wanted.end.min(start + n_rows).saturating_sub(first_wanted);
-    if n_wanted > logit_room { first_wanted - start + logit_room } else { n_rows }
+    if n_wanted > logit_room {
+        n_rows = first_wanted - start + logit_room;
+    }
+    let page_end = (start + n_rows) / page_len * page_len;
+    if n_rows < request.context.pending() && page_end > start { page_end - start } else { n_rows }
 }
 
 fn log_eviction(kv: &PageCache, n_evicted_before: u64) {

@@ -1,6 +1,7 @@
 //! From logits to a token.
 
 use super::options::Sampling;
+use super::softmax::{Norm, max};
 use crate::error::{Error, Result};
 use crate::spec::TokenId;
 
@@ -27,29 +28,29 @@ impl Sampler {
     /// Draws a token and tells its log-probability under the model, `logit - ln sum exp(logits)`.
     ///
     /// # Errors
-    /// [`Error::Step`] if a logit is NaN, or none that is allowed is finite.
+    /// [`Error::Step`] if the logits are broken, see [`Norm::of`], or no token is left to draw.
     pub(super) fn draw(&mut self, row: Row<'_>, sampling: &Sampling) -> Result<(TokenId, f32)> {
-        let norm = log_sum_exp(row.logits, row.context.len())?;
+        let norm = Norm::of(row.logits, row.context.len())?;
         let plain = row.banned.is_empty() && sampling.repetition_penalty.is_none();
-        let logits = if plain { row.logits } else { self.adjust(row, sampling) };
-        let (best, max) = argmax(logits);
+        if !plain {
+            self.adjust(row, sampling);
+        }
+        let (logits, max) = if plain { (row.logits, norm.max) } else { (&*self.logits, max(&self.logits)) };
         if !max.is_finite() {
             return Err(Error::Step(format!("no token can be drawn at position {}", row.context.len())));
         }
-        let token = match sampling.temperature > 0.0 {
-            true => {
-                let logits = if plain { row.logits } else { &self.logits };
-                weigh(&mut self.candidates, logits, max, sampling.temperature);
-                self.truncate(sampling);
-                self.pick(uniform(sampling.seed, row.context.len() as u64))
-            }
-            false => best,
+        let token = if sampling.temperature > 0.0 {
+            weigh(&mut self.candidates, logits, max, sampling.temperature);
+            self.truncate(sampling);
+            self.pick(uniform(sampling.seed, row.context.len() as u64))
+        } else {
+            logits.iter().position(|&logit| logit == max).expect("one of them is the largest") as TokenId
         };
-        Ok((token, (f64::from(row.logits[token as usize]) - norm) as f32))
+        Ok((token, norm.logprob(row.logits[token as usize])))
     }
 
-    /// The logits with the repetition penalty on, and without the banned tokens.
-    fn adjust(&mut self, row: Row<'_>, sampling: &Sampling) -> &[f32] {
+    /// Copies the logits, puts the repetition penalty on, and takes the banned tokens out.
+    fn adjust(&mut self, row: Row<'_>, sampling: &Sampling) {
         self.logits.clear();
         self.logits.extend_from_slice(row.logits);
         if let Some(penalty) = sampling.repetition_penalty {
@@ -62,7 +63,6 @@ impl Sampler {
         for &token in row.banned {
             self.logits[token as usize] = f32::NEG_INFINITY;
         }
-        &self.logits
     }
 
     /// Leaves the candidates that top-k, top-p and min-p allow.
@@ -104,35 +104,6 @@ impl Sampler {
         }
         self.candidates.last().expect("the most probable token is always left").1
     }
-}
-
-/// `ln p(token)` under the logits of `position`.
-///
-/// # Errors
-/// [`Error::Step`] as for [`log_sum_exp`].
-pub(super) fn logprob(logits: &[f32], token: TokenId, position: usize) -> Result<f32> {
-    Ok((f64::from(logits[token as usize]) - log_sum_exp(logits, position)?) as f32)
-}
-
-/// `ln sum exp(logits)`, summed in f64 in the order of the ids.
-///
-/// # Errors
-/// [`Error::Step`] if a logit is NaN or infinite above, or all are minus infinity: the model's numbers broke.
-fn log_sum_exp(logits: &[f32], position: usize) -> Result<f64> {
-    let (_, max) = argmax(logits);
-    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - max).exp())).sum();
-    if sum.is_nan() || !max.is_finite() {
-        let what = if logits.iter().any(|l| l.is_nan()) { "NaN" } else { "infinite" };
-        return Err(Error::Step(format!("a logit at position {position} is {what}")));
-    }
-    Ok(f64::from(max) + sum.ln())
-}
-
-/// The largest logit and the first token that has it; NaN is passed over.
-fn argmax(logits: &[f32]) -> (TokenId, f32) {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let first = logits.iter().position(|&logit| logit == max).unwrap_or(0);
-    (first as TokenId, max)
 }
 
 fn weigh(candidates: &mut Vec<(f32, TokenId)>, logits: &[f32], max: f32, temperature: f32) {
@@ -242,6 +213,5 @@ mod tests {
                 assert!(matches!(&error, Error::Step(why) if why.contains("position 5")), "{error}");
             }
         }
-        assert!(logprob(&[f32::NEG_INFINITY; 3], 0, 1).is_err());
     }
 }

@@ -4,24 +4,14 @@
 //!
 //! Every step takes one row of each generation past its prompt, then chunks of prompts up to `max_step_tokens` rows. With decode rows in
 //! it, prompts get a quarter of that, so that who is decoding keeps moving. Among prompts the budget is shared evenly: who needs
-//! less than a share leaves the rest to the others, and no share is smaller than a page; who finds no room is among the first of
-//! the next steps, because the start of the round moves on with every step. Numerics allow all that: a row's bits depend on the
+//! less than a share leaves the rest to the others, no share is smaller than a page, and cuts fall between pages; who finds no room is among
+//! the first of the next steps, because the start of the round moves on with every step. Numerics allow all that: a row's bits depend on the
 //! tokens before it and on nothing else (law 1).
 //!
 //! Two prompts that agree so far and go on alike are not computed twice: the later one waits for the other's step, and finds its pages
 //! in the prefix index.
 //!
-//! # Who waits
-//!
-//! A generation whose reader is [`MAX_UNREAD`](super::request::MAX_UNREAD) tokens behind pauses, and it alone. Nobody waits for
-//! pages: retained ones are evicted at once, and live sessions do not give up theirs when a request ends, only when somebody
-//! drops or rewinds them, which may be the very caller who waits. So a request that needs a page when all are live fails with
-//! [`Error::KvExhausted`], a prompt gives back what it had reserved and computed, and its session can be retried.
-//!
-//! # What fails alone
-//!
-//! A step that fails or panics fails the requests that it served; what they had before is intact, since a step writes behind
-//! it only (see [`kv`](crate::kv)). Broken logits fail the one request whose they are.
+//! Who waits and what fails alone is told to users, in [`engine`](super).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -43,7 +33,7 @@ pub(super) struct Scheduler {
     pub(super) shared: Arc<Shared>,
     commands: Receiver<Command>,
     /// In the order of their acceptance.
-    pub(super) running: Vec<Box<Request>>,
+    pub(super) running: Vec<Request>,
     /// Requests of `running` that end with this round, and how.
     pub(super) ending: Vec<(usize, Result<Option<FinishReason>>)>,
     pub(super) batch: StepBatch,
@@ -147,7 +137,7 @@ impl Scheduler {
             computed = context.table.len(),
             "request accepted"
         );
-        self.running.push(request);
+        self.running.push(*request);
     }
 
     /// Marks what was cancelled or is too late.

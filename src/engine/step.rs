@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::options::{FinishReason, Generated};
 use super::request::{Generating, Request, Work};
-use super::sampler::{self, Row, Sampler};
+use super::sampler::{Row, Sampler};
 use super::scheduler::{Planned, Scheduler, guarded};
+use super::softmax::Norm;
 use crate::error::{Error, Result};
 use crate::spec::Logits;
 
@@ -55,7 +56,7 @@ impl Scheduler {
 
     /// Commits what the step computed for one request, and acts on its logits.
     fn settle(&mut self, planned: Planned) {
-        let request = &mut *self.running[planned.request_idx];
+        let request = &mut self.running[planned.request_idx];
         let n_computed = planned.kv_len - request.context.table.len();
         let decoding = request.is_decoding();
         let drawn = judge(request, &planned, &self.logits, &mut self.sampler);
@@ -110,7 +111,7 @@ fn judge(
         let next = first_position + i + 1;
         match &mut request.work {
             Work::Prefill => {}
-            Work::Score(logprobs) => logprobs.push(sampler::logprob(row, tokens[next], next)?),
+            Work::Score(logprobs) => logprobs.push(Norm::of(row, next)?.logprob(row[tokens[next] as usize])),
             Work::Generate(generating) => {
                 let Generating { options, final_tokens, .. } = &**generating;
                 let too_early = request.usage.generated_tokens < options.min_tokens;

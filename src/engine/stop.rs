@@ -1,19 +1,13 @@
 //! Stop strings in a stream of text: what may be shown, and when one is complete.
 
+use super::emitter::Visible;
+
 /// Looks for stop strings in text that comes in pieces.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StopMatcher {
     stops: Vec<String>,
     /// Text that might be the beginning of a stop string.
     held: String,
-}
-
-/// What a piece of text made visible.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Visible {
-    pub(super) text: String,
-    /// The stop string that follows the text.
-    pub(super) stop: Option<String>,
 }
 
 impl StopMatcher {

@@ -192,7 +192,9 @@ impl PrefixIndex {
         self.unlist(node);
         let (parent, page) = (self.parent(node), self.page(node));
         self.node_of[page.idx()] = None;
-        self.nodes[parent.0 as usize].children.retain(|&child| child != node);
+        let at = self.place_among(&self.node(parent).children, self.run(node));
+        let removed = self.nodes[parent.0 as usize].children.remove(at);
+        debug_assert_eq!(removed, node, "siblings are in order");
         self.vacant.push(node);
         self.list(parent);
         if self.parent(parent) == parent && self.node(parent).children.is_empty() {

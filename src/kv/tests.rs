@@ -41,6 +41,13 @@ impl Rig {
 
     /// Appends `more` and computes it as the engine does. Returns how many tokens were computed.
     fn append(&mut self, at: usize, more: &[TokenId]) -> Result<usize> {
+        let computed = self.compute(at, more)?;
+        self.commit(at);
+        Ok(computed)
+    }
+
+    /// The part of [`Rig::append`] before the commit.
+    fn compute(&mut self, at: usize, more: &[TokenId]) -> Result<usize> {
         let Context { tenant, tokens, table } = &mut self.contexts[at];
         let old_len = tokens.len();
         tokens.extend_from_slice(more);
@@ -63,8 +70,12 @@ impl Rig {
             let page = table.pages()[position / PAGE_LEN];
             self.slots[page.idx()][position % PAGE_LEN] = fingerprint(*tenant, &tokens[..=position]);
         }
-        self.cache.commit(table, tokens, tokens.len());
         Ok(computed.len())
+    }
+
+    fn commit(&mut self, at: usize) {
+        let Context { tokens, table, .. } = &mut self.contexts[at];
+        self.cache.commit(table, tokens, tokens.len());
     }
 
     fn fork(&mut self, at: usize) -> usize {
@@ -122,6 +133,8 @@ impl Rig {
 enum Op {
     Open(Option<&'static str>),
     Append(usize, Vec<TokenId>),
+    /// Two contexts in one step.
+    AppendBoth([(usize, Vec<TokenId>); 2]),
     Fork(usize),
     Rewind(usize, usize),
     Forget(usize, usize),
@@ -131,9 +144,11 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let tenant = prop_oneof![Just(None), Just(Some("a")), Just(Some("a")), Just(Some("b"))];
+    let append = || (any::<usize>(), prop::collection::vec(0u32..2, 1..14));
     prop_oneof![
         3 => tenant.prop_map(Op::Open),
-        8 => (any::<usize>(), prop::collection::vec(0u32..2, 1..14)).prop_map(|(at, more)| Op::Append(at, more)),
+        6 => append().prop_map(|(at, more)| Op::Append(at, more)),
+        4 => [append(), append()].prop_map(Op::AppendBoth),
         2 => any::<usize>().prop_map(Op::Fork),
         3 => (any::<usize>(), any::<usize>()).prop_map(|(at, len)| Op::Rewind(at, len)),
         1 => (any::<usize>(), any::<usize>()).prop_map(|(at, len)| Op::Forget(at, len)),
@@ -160,6 +175,15 @@ proptest! {
                         let exhausted = matches!(e, Error::KvExhausted { .. });
                         prop_assert!(exhausted);
                         prop_assert!(rig.cache.live_pages() <= live + 1);
+                    }
+                }
+                Op::AppendBoth([(a, _), (b, _)]) if a % n == b % n => {}
+                Op::AppendBoth(both) => {
+                    let computed = both.each_ref().map(|(at, more)| rig.compute(at % n, more).is_ok());
+                    for ((at, _), computed) in both.iter().zip(computed) {
+                        if computed {
+                            rig.commit(at % n);
+                        }
                     }
                 }
                 Op::Fork(at) => { rig.fork(at % n); }
@@ -264,19 +288,10 @@ fn twins_that_compute_the_same_page_end_up_sharing_it() {
     let mut rig = Rig::new(64);
     let (a, b) = (rig.open(Some("a")), rig.open(Some("a")));
     for at in [a, b] {
-        // As if both steps had been planned before either was committed.
-        let Context { tokens, table, .. } = &mut rig.contexts[at];
-        *tokens = run(0..8);
-        assert_eq!(rig.cache.reserve(table, 8).unwrap(), None);
-        for position in 0..8 {
-            let page = table.pages()[position / PAGE_LEN];
-            rig.slots[page.idx()][position % PAGE_LEN] = fingerprint(Some("a"), &tokens[..=position]);
-        }
+        assert_eq!(rig.compute(at, &run(0..8)).unwrap(), 8, "neither has been committed");
     }
-    for at in [a, b] {
-        let Context { tokens, table, .. } = &mut rig.contexts[at];
-        rig.cache.commit(table, tokens, 8);
-    }
+    rig.commit(a);
+    rig.commit(b);
     assert_eq!(rig.contexts[a].table.pages(), rig.contexts[b].table.pages());
     assert_eq!(rig.cache.live_pages(), 2);
     rig.audit();

@@ -27,13 +27,13 @@ fn two_hundred_sessions_from_several_threads() {
             let (engine, all_submitted) = (engine.clone(), &all_submitted);
             scope.spawn(move || {
                 let tenant = ["a", "b"][thread % 2];
-                let prompts: Vec<_> = (0..25).map(|i| prompt((thread * 100 + i) as u64, 20 + 7 * i)).collect();
+                let prompts: Vec<_> = (0..25).map(|i| prompt((thread * 100 + i) as u64, 5 + i)).collect();
                 let mut sessions: Vec<_> = prompts.iter().map(|p| prompted(&engine, tenant, p)).collect();
-                let running: Vec<_> = sessions.iter_mut().map(|s| s.generate(greedy(30)).unwrap()).collect();
+                let running: Vec<_> = sessions.iter_mut().map(|s| s.generate(greedy(60)).unwrap()).collect();
                 all_submitted.wait();
                 for (generation, prompt) in running.into_iter().zip(&prompts) {
                     let tokens: Vec<_> = generation.map(|g| g.unwrap().token).collect();
-                    assert_eq!(tokens, continuation(prompt, 30));
+                    assert_eq!(tokens, continuation(prompt, 60));
                 }
             });
         }
@@ -43,7 +43,7 @@ fn two_hundred_sessions_from_several_threads() {
     assert!(remote.batches().iter().any(|batch| batch.starts.len() > 30), "rows of many sessions shared a step");
     let stats = engine.stats();
     assert_eq!((stats.live_sessions, stats.live_pages, stats.running_requests), (0, 0, 0));
-    assert_eq!(stats.decoded_tokens, 200 * 29);
+    assert_eq!(stats.decoded_tokens, 200 * 59);
 }
 
 #[test]
@@ -201,4 +201,14 @@ fn a_session_outlives_the_engine_handle() {
     drop(engine);
     let generated: Vec<_> = session.generate(greedy(3)).unwrap().map(|g| g.unwrap().token).collect();
     assert_eq!(generated, continuation(&tokens, 3));
+}
+
+#[test]
+fn handles_go_where_they_are_needed() {
+    fn sent<T: Send>() {}
+    fn shared<T: Send + Sync>() {}
+    sent::<longhaul::engine::Session>();
+    sent::<longhaul::engine::Generation<'_>>();
+    shared::<longhaul::engine::Engine>();
+    shared::<longhaul::engine::Canceller>();
 }
