@@ -2,7 +2,6 @@
 //! grows, forks and goes back, and never computes a token twice.
 //!
 //! ```
-//! # fn main() -> longhaul::Result<()> { Ok(()) }
 //! # fn chat(engine: longhaul::engine::Engine) -> longhaul::Result<()> {
 //! use longhaul::engine::{GenerateOptions, SessionOptions};
 //!

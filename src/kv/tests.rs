@@ -5,6 +5,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::{Error, Result};
+use crate::spec::{PageId, TokenId};
 
 const PAGE_LEN: usize = 4;
 

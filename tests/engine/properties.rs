@@ -13,6 +13,8 @@ enum Op {
     Append(usize, Vec<TokenId>),
     Prefill(usize),
     Generate(usize, usize, usize),
+    /// All at once.
+    GenerateAll(usize, usize),
     Score(usize, Vec<TokenId>),
     Fork(usize),
     Rewind(usize, usize),
@@ -32,6 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (at, tokens(60)).prop_map(|(at, tokens)| Op::Append(at, tokens)),
         4 => at.prop_map(Op::Prefill),
         4 => (at, 1usize..40, 0usize..60).prop_map(|(at, n, read)| Op::Generate(at, n, read)),
+        2 => (1usize..40, 0usize..60).prop_map(|(n, read)| Op::GenerateAll(n, read)),
         2 => (at, tokens(30)).prop_map(|(at, tokens)| Op::Score(at, tokens)),
         2 => at.prop_map(Op::Fork),
         3 => (at, any::<usize>()).prop_map(|(at, len)| Op::Rewind(at, len)),
@@ -51,18 +54,20 @@ fn exhausted<T>(result: Result<T, Error>) -> Option<T> {
     }
 }
 
-fn generate((session, expected): &mut Pair, n: usize, read: usize) {
-    if expected.is_empty() {
-        return;
+/// Starts a generation of `n` tokens on each session that has a context, then reads up to `read` of each.
+fn generate(pairs: &mut [Pair], n: usize, read: usize) {
+    let started = pairs.iter_mut().filter(|(_, expected)| !expected.is_empty());
+    let running: Vec<_> = started.map(|(s, expected)| (s.generate(greedy(n)).unwrap(), expected)).collect();
+    for (generation, expected) in running {
+        let truth = continuation(expected, n);
+        let mut n_read = 0;
+        for generated in generation.take(read) {
+            let Some(generated) = exhausted(generated) else { break };
+            assert_eq!(generated.token, truth[n_read], "token {n_read} behind {expected:?}");
+            n_read += 1;
+        }
+        expected.extend_from_slice(&truth[..n_read]);
     }
-    let truth = continuation(expected, n);
-    let mut n_read = 0;
-    for generated in session.generate(greedy(n)).unwrap().take(read) {
-        let Some(generated) = exhausted(generated) else { break };
-        assert_eq!(generated.token, truth[n_read], "token {n_read} behind {expected:?}");
-        n_read += 1;
-    }
-    expected.extend_from_slice(&truth[..n_read]);
 }
 
 fn score((session, expected): &mut Pair, tokens: &[TokenId]) {
@@ -95,7 +100,8 @@ proptest! {
                     expected.extend(tokens);
                 }
                 Op::Prefill(at) => { exhausted(pairs[at % n].0.prefill()); }
-                Op::Generate(at, n_tokens, read) => generate(&mut pairs[at % n], n_tokens, read),
+                Op::Generate(at, n_tokens, read) => generate(&mut pairs[at % n..][..1], n_tokens, read),
+                Op::GenerateAll(n_tokens, read) => generate(&mut pairs, n_tokens, read),
                 Op::Score(at, tokens) => score(&mut pairs[at % n], &tokens),
                 Op::Fork(at) => {
                     let (session, expected) = &pairs[at % n];
