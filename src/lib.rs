@@ -11,5 +11,7 @@ pub mod kv;
 pub mod spec;
 #[cfg(feature = "text")]
 pub mod text;
+#[cfg(feature = "cli")]
+pub mod workload;
 
 pub use error::{Error, Result};
