@@ -21,10 +21,12 @@ pub mod plan;
 pub mod quantiles;
 pub mod record;
 pub mod replay;
+pub mod report;
 pub mod scale;
 pub mod tokens;
 pub mod trace;
 
 pub use plan::{Plan, WorkloadOptions};
 pub use replay::{Interrupt, Observer, Replayed};
+pub use report::{Report, ReportFolder};
 pub use scale::Scale;
