@@ -182,11 +182,10 @@ impl Streamed {
 
 impl GenerateArguments {
     fn append(&self, session: &mut Session, source: &Source) -> Result<()> {
-        if let Some(message) = &self.chat {
+        if let Some(chat) = &self.chat {
             let message = |role: &str, content: &String| ChatMessage { role: role.into(), content: content.clone() };
             let system = self.system.iter().map(|s| message("system", s));
-            let user = self.chat.iter().map(|c| message("user", c));
-            let messages: Vec<_> = system.chain(user).collect();
+            let messages: Vec<_> = system.chain([message("user", chat)]).collect();
             let options = ChatOptions { add_generation_prompt: true, ..ChatOptions::default() };
             session.append_chat(&messages, &options)?;
         } else if let Some(prompt) = &self.prompt {

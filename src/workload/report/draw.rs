@@ -25,6 +25,9 @@ pub const SERIES: [RGBColor; 4] =
 pub const WIDTH: u32 = 860;
 const HEIGHT: u32 = 380;
 
+/// Labels of a logarithmic axis: decades, and little between them.
+const LOG_LABELS: usize = 5;
+
 /// Most points of a series; more are thinned evenly.
 const MAX_POINTS: usize = 3_000;
 
@@ -39,7 +42,7 @@ type Chart<'a, 'b, X, Y> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<X, Y>>;
 pub enum Mark {
     /// A dot per point.
     Point,
-    /// A line through all points.
+    /// A line through all points; the first series is a broad one that others may cover.
     Line,
 }
 
@@ -163,8 +166,9 @@ where
 {
     mesh(&mut chart, (axes.x, axes.y), |mesh| {
         mesh.x_label_formatter(&|v| tick(*v)).y_label_formatter(&|v| tick(*v));
+        mesh.x_labels(if axes.log_x { LOG_LABELS } else { 10 }).y_labels(if axes.log_y { LOG_LABELS } else { 10 });
     })?;
-    for ((name, points), color) in series.iter().zip(SERIES) {
+    for (i, ((name, points), color)) in series.iter().zip(SERIES).enumerate() {
         if points.is_empty() {
             continue;
         }
@@ -173,7 +177,7 @@ where
             continue;
         }
         let drawn = match axes.mark {
-            Mark::Line => chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2))),
+            Mark::Line => chart.draw_series(LineSeries::new(points.iter().copied(), stroke(color, i, series.len()))),
             Mark::Point => chart.draw_series(points.iter().map(|&at| Circle::new(at, 3, color.mix(0.6).filled()))),
         };
         let key = move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], color.filled());
@@ -182,9 +186,17 @@ where
     if series.iter().filter(|(name, points)| *name != "diagonal" && !points.is_empty()).count() > 1 {
         let mut labels = chart.configure_series_labels();
         labels.label_font(("sans-serif", 13).into_font().color(&INK)).border_style(GRID);
-        labels.position(SeriesLabelPosition::UpperLeft).draw().map_err(failed)?;
+        // Points thin out at the upper right of a rising cloud; lines that hug the top leave the lower right free.
+        let corner =
+            if axes.mark == Mark::Line { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperRight };
+        labels.background_style(TRANSPARENT).position(corner).draw().map_err(failed)?;
     }
     Ok(())
+}
+
+/// How the `i`-th of `n` lines is drawn: the first of several broad and pale, so that one on top of it hides neither.
+fn stroke(color: RGBColor, i: usize, n: usize) -> ShapeStyle {
+    if i == 0 && n > 1 { color.mix(0.35).stroke_width(8) } else { color.stroke_width(2) }
 }
 
 /// The range of an axis: 0 to 1, whole decades, or from 0 to a little above the largest.
@@ -196,14 +208,9 @@ fn range(values: impl Iterator<Item = f64>, log: bool, share: bool) -> Range<f64
     if log { low * 0.8..high * 1.25 } else { 0.0..(high * 1.05).max(1e-9) }
 }
 
-/// A tick's label, short.
+/// A tick's label, without trailing zeros.
 fn tick(value: f64) -> String {
-    match value.abs() {
-        v if v >= 10_000.0 => format!("{}k", value / 1_000.0),
-        v if v >= 10.0 || v == 0.0 => format!("{value:.0}"),
-        v if v >= 0.1 => format!("{value:.1}"),
-        _ => format!("{value}"),
-    }
+    if value.abs() >= 10_000.0 { format!("{}k", value / 1e3) } else { format!("{}", (value * 1e6).round() / 1e6) }
 }
 
 /// At most [`MAX_POINTS`] of the points, evenly taken, the last among them.

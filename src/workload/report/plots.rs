@@ -65,7 +65,7 @@ fn hit_over_turns(report: &Report) -> Result<Option<Plot>> {
     plot(
         "Prefix hit over a session",
         &hit_caption(report),
-        series_svg(&[("measured", line(0)), ("ideal", line(1))], &axes)?,
+        series_svg(&[("ideal", line(1)), ("measured", line(0))], &axes)?,
     )
 }
 
@@ -100,16 +100,18 @@ fn swim_lanes(report: &Report) -> Result<Option<Plot>> {
     let height = (60 + 22 * n_lanes as u32).clamp(180, 900);
     let end_s = report.turns.iter().map(|t| (t.start_ms + t.total_ms) / 1e3).fold(0.001, f64::max);
     let svg = draw((WIDTH, height), |area| {
-        let mut chart = base(area).build_cartesian_2d(0.0..end_s, n_lanes as f64..0.0).map_err(failed)?;
+        let mut chart = base(area).build_cartesian_2d(0.0..end_s, n_lanes as f64 - 0.5..-0.5).map_err(failed)?;
         mesh(&mut chart, ("seconds", "session"), |mesh| {
-            mesh.disable_y_mesh().y_labels(n_lanes.min(12)).y_label_formatter(&|y| format!("{y:.0}"));
+            mesh.disable_y_mesh()
+                .y_labels(n_lanes.min(12))
+                .y_label_formatter(&|y| if y.fract() == 0.0 { format!("{y:.0}") } else { String::new() });
         })?;
         for turn in &report.turns {
             let (start, lane) = (turn.start_ms / 1e3, turn.session as f64);
             let end = start + turn.total_ms / 1e3;
             let first = start + turn.ttft_ms.map_or(turn.total_ms, |t| t) / 1e3;
             for (from, to, color) in [(start, first, SERIES[1]), (first, end, SERIES[0])] {
-                let corners = [(from, lane + 0.15), (to, lane + 0.85)];
+                let corners = [(from, lane - 0.35), (to, lane + 0.35)];
                 chart.draw_series([Rectangle::new(corners, color.filled())]).map_err(failed)?;
             }
         }

@@ -1,0 +1,193 @@
+//! The command line as its users meet it: what it refuses, what it says, and what it leaves behind.
+
+#![cfg(feature = "cli")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const TRACE_HEADER: &str = "session,turn,prefix_len,input_len,output_len,wait_before_ms\n";
+
+fn longhaul(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_longhaul")).args(args).output().unwrap()
+}
+
+/// Runs a command that must fail with `code`, and returns what it said.
+fn refused(code: i32, args: &[&str]) -> String {
+    let out = longhaul(args);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {said}");
+    assert!(!said.contains("panicked"), "{args:?}: {said}");
+    said
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_names_the_argument() {
+    for (args, named) in [
+        (&["bench"][..], "<WORKLOAD>"),
+        (&["bench", "no-such-workload"], "no-such-workload"),
+        (&["bench", "trace"], "<FILE>"),
+        (&["bench", "coding-loop", "--scale", "half"], "--scale"),
+        (&["bench", "coding-loop", "--scale", "0"], "--scale"),
+        (&["bench", "coding-loop", "--sessions", "0"], "--sessions"),
+        (&["bench", "coding-loop", "--turns", "0"], "--turns"),
+        (&["bench", "coding-loop", "--kv-budget", "lots"], "--kv-budget"),
+        (&["bench", "coding-loop", "--threads", "0"], "--threads"),
+        (&["bench", "coding-loop", "--synthetic", "gpt-7"], "--synthetic"),
+        (&["bench", "coding-loop", "--model", "a", "--synthetic", "smollm2-135m"], "--synthetic"),
+        (&["generate"], "--prompt"),
+        (&["generate", "--prompt", "a", "--chat", "b"], "--chat"),
+        (&["generate", "--prompt", "a", "--max-tokens", "0"], "--max-tokens"),
+    ] {
+        let said = refused(2, args);
+        assert!(said.contains(named), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_trace_that_is_wrong_is_told_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    for (lines, want) in [
+        ("0,0,0,10,5,0\n0,1,10,-3,5,0\n", "line 3: input_len is -3"),
+        ("0,0,0,10,5,0\n0,2,10,3,5,0\n", "line 3: session 0 has turn 2 where turn 1 must come"),
+        ("0,0,0,10,5,0\n0,1,11,3,5,0\n", "line 3: prefix_len is 11"),
+        ("garbage\n", "line 2: 1 fields"),
+    ] {
+        let trace = write(folder.path(), "trace.csv", &format!("{TRACE_HEADER}{lines}"));
+        let said = refused(1, &["bench", "trace", &trace, "--scale", "1", "--out", out.to_str().unwrap()]);
+        assert!(said.contains(want), "{said}");
+        assert_eq!(said.trim().lines().count(), 1, "one sentence: {said}");
+    }
+    assert!(!out.exists(), "nothing may be made for a run that cannot start");
+    let said = refused(1, &["bench", "trace", "no/such/trace.csv"]);
+    assert!(said.contains("no/such/trace.csv"), "{said}");
+}
+
+#[test]
+fn options_that_fit_no_workload_are_refused() {
+    let said = refused(1, &["bench", "coding-loop", "--gap-scale", "-1"]);
+    assert!(said.contains("gap scale"), "{said}");
+    let said = refused(1, &["bench", "coding-loop", "some-file.csv"]);
+    assert!(said.contains("only the workload `trace` takes a file"), "{said}");
+    let said = refused(1, &["bench", "coding-loop", "--scale", "1/16", "--context", "1000"]);
+    assert!(said.contains("smaller --scale"), "{said}");
+    let said = refused(1, &["generate", "--prompt", "a", "--synthetic", "smollm2-135m", "--deadline", "-1"]);
+    assert!(said.contains("--deadline"), "{said}");
+    let said = refused(1, &["generate", "--chat", "a", "--synthetic", "smollm2-135m"]);
+    assert!(said.contains("chat template"), "{said}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_found_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    // A file in its place refuses writing to root too, whom no permission stops.
+    let file = write(folder.path(), "file", "");
+    let said = refused(1, &["bench", "coding-loop", "--out", &format!("{file}/report")]);
+    assert!(said.contains("no report can be written here") && said.contains("--out"), "{said}");
+}
+
+#[test]
+fn a_model_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (missing, out) = (folder.path().join("no-model"), folder.path().join("out"));
+    let missing = missing.to_str().unwrap();
+    for args in [
+        &["bench", "coding-loop", "--model", missing, "--out", out.to_str().unwrap()][..],
+        &["generate", "--prompt", "a", "--model", missing],
+        &["doctor", "--model", missing],
+    ] {
+        let said = refused(1, args);
+        assert!(said.contains("no-model"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn doctor_tells_of_tables_memory_and_models() {
+    let out = longhaul(&["doctor", "--json"]);
+    assert!(out.status.success());
+    let found: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let tables = found["tables"].as_array().unwrap();
+    assert!(tables.iter().any(|t| t["name"] == "portable" && t["available"] == true), "{tables:?}");
+    assert_eq!(tables.iter().filter(|t| t["chosen"] == true).count(), 1, "{tables:?}");
+    assert!(
+        tables.iter().all(|t| t["available"] == true || t["why"].as_str().is_some_and(|why| !why.is_empty())),
+        "{tables:?}"
+    );
+    let small = found["models"].as_array().unwrap().iter().find(|m| m["name"] == "synthetic smollm2-135m").unwrap();
+    // 2 (k and v) * 30 layers * 3 heads * 64 elements * 2 bytes.
+    assert_eq!(small["kv_bytes_per_token"], 23_040);
+    let text = String::from_utf8(longhaul(&["doctor"]).stdout).unwrap();
+    assert!(text.contains("cpu/portable") && text.contains("23040 bytes"), "{text}");
+}
+
+#[test]
+fn a_trace_reaches_its_ideal_and_leaves_a_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let lines = "0,0,0,70,3,0\n0,1,64,20,3,0\n1,0,0,40,2,0\n0,2,80,9,2,0\n1,1,40,0,2,0\n";
+    let trace = write(folder.path(), "trace.csv", &format!("{TRACE_HEADER}{lines}"));
+    let args =
+        ["bench", "trace", &trace, "--synthetic", "smollm2-135m", "--scale", "1", "--kv-budget", "64MiB", "--json"];
+    let done = longhaul(&[&args[..], &["--out", out.to_str().unwrap()]].concat());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let printed: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let written: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(printed, written);
+    // 64 + 80 + (40 - 1, as the last token of a known prompt is computed for its logits) of 70 + 84 + 40 + 89 + 40.
+    assert_eq!(written["prompt_tokens"], serde_json::json!({"prompt": 323, "cached": 183, "ideal": 183}));
+    assert_eq!(written["memory"]["back_to_start"], true);
+    assert_eq!(written["turns"].as_array().unwrap().len(), 5);
+    assert_eq!(written["identity"]["synthetic"], true);
+    assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("</html>"));
+}
+
+/// Ctrl-C in the middle: the report of what ran is written and says so.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_benchmark_still_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    // The second turn waits for an hour, so that the run is certain to be in it.
+    let trace = write(folder.path(), "trace.csv", &format!("{TRACE_HEADER}0,0,0,20,2,0\n0,1,20,5,2,3600000\n"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+    command.args(["bench", "trace", &trace, "--synthetic", "smollm2-135m", "--scale", "1", "--gap-scale", "1"]);
+    command.args(["--kv-budget", "64MiB", "--json", "--out", out.to_str().unwrap()]).env("LONGHAUL_LOG", "off");
+    let mut run = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let pid = i32::try_from(run.id()).unwrap();
+    let catches = || caught_signals(pid).is_some_and(|mask| mask & (1 << (libc::SIGINT - 1)) != 0);
+    while !catches() && run.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // SAFETY: `kill` touches no memory, and `pid` is a child that has not been waited for.
+    assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["interrupted"], true);
+    assert!(report["turns"].as_array().unwrap().len() < 2);
+    assert!(out.join("report.html").is_file());
+}
+
+/// The signals that a process catches.
+#[cfg(target_os = "linux")]
+fn caught_signals(pid: i32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+#[test]
+fn generate_speaks_json_and_bytes() {
+    let args = ["generate", "--synthetic", "smollm2-135m", "--prompt", "hello", "--max-tokens", "4", "--ignore-end"];
+    let out = longhaul(&[&args[..], &["--json", "--kv-budget", "64MiB"]].concat());
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&answer["prompt_tokens"], &answer["generated_tokens"]), (&5.into(), &4.into()));
+    assert_eq!(answer["tokens"].as_array().unwrap().len(), 4);
+    assert_eq!(answer["finish"], "max tokens");
+}
