@@ -38,11 +38,14 @@ fn wrong_usage_ends_with_2_and_names_the_argument() {
         (&["bench", "coding-loop", "--turns", "0"], "--turns"),
         (&["bench", "coding-loop", "--kv-budget", "lots"], "--kv-budget"),
         (&["bench", "coding-loop", "--threads", "0"], "--threads"),
+        (&["bench", "coding-loop", "--gap-scale", "-1"], "--gap-scale"),
+        (&["bench", "coding-loop", "some-file.csv"], "only the workload `trace` takes a FILE"),
         (&["bench", "coding-loop", "--synthetic", "gpt-7"], "--synthetic"),
         (&["bench", "coding-loop", "--model", "a", "--synthetic", "smollm2-135m"], "--synthetic"),
         (&["generate"], "--prompt"),
         (&["generate", "--prompt", "a", "--chat", "b"], "--chat"),
         (&["generate", "--prompt", "a", "--max-tokens", "0"], "--max-tokens"),
+        (&["generate", "--prompt", "a", "--deadline", "-1"], "--deadline"),
     ] {
         let said = refused(2, args);
         assert!(said.contains(named), "{args:?}: {said}");
@@ -70,15 +73,9 @@ fn a_trace_that_is_wrong_is_told_before_any_work() {
 }
 
 #[test]
-fn options_that_fit_no_workload_are_refused() {
-    let said = refused(1, &["bench", "coding-loop", "--gap-scale", "-1"]);
-    assert!(said.contains("gap scale"), "{said}");
-    let said = refused(1, &["bench", "coding-loop", "some-file.csv"]);
-    assert!(said.contains("only the workload `trace` takes a file"), "{said}");
+fn what_cannot_be_run_is_refused() {
     let said = refused(1, &["bench", "coding-loop", "--scale", "1/16", "--context", "1000"]);
     assert!(said.contains("smaller --scale"), "{said}");
-    let said = refused(1, &["generate", "--prompt", "a", "--synthetic", "smollm2-135m", "--deadline", "-1"]);
-    assert!(said.contains("--deadline"), "{said}");
     let said = refused(1, &["generate", "--chat", "a", "--synthetic", "smollm2-135m"]);
     assert!(said.contains("chat template"), "{said}");
 }
@@ -145,6 +142,42 @@ fn a_trace_reaches_its_ideal_and_leaves_a_report() {
     assert_eq!(written["turns"].as_array().unwrap().len(), 5);
     assert_eq!(written["identity"]["synthetic"], true);
     assert!(std::fs::read_to_string(out.join("report.html")).unwrap().contains("</html>"));
+}
+
+/// Runs a workload small and returns its report.
+fn bench(workload: &str, args: &[&str]) -> serde_json::Value {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").display().to_string();
+    let fixed = ["bench", workload, "--synthetic", "smollm2-135m", "--scale", "1/512", "--json", "--out", &out];
+    let done = longhaul(&[&fixed[..], args].concat());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+#[test]
+fn keeping_an_idle_session_caches_what_recomputing_pays_for() {
+    let report = bench("idle-resume", &["--turns", "2"]);
+    let turns = report["turns"].as_array().unwrap();
+    let resumed: Vec<_> = turns.iter().filter(|t| t["kind"] == "resume").collect();
+    assert_eq!(resumed.len(), 6);
+    for turn in resumed {
+        let want = if turn["group"] == "keep" { &turn["ideal_tokens"] } else { &serde_json::json!(0) };
+        assert_eq!(&turn["cached_tokens"], want, "{turn}");
+        assert!(turn["ideal_tokens"].as_u64().unwrap() > 100, "{turn}");
+    }
+    assert_eq!(report["memory"]["back_to_start"], true);
+}
+
+#[test]
+fn subagents_share_their_parents_prefix_and_leave_nothing_behind() {
+    let report = bench("fan-out", &["--turns", "2"]);
+    let turns = report["turns"].as_array().unwrap();
+    for group in ["supervisor", "researcher", "coder", "subagent"] {
+        assert!(turns.iter().any(|t| t["group"] == group), "{group}");
+    }
+    let tokens = &report["prompt_tokens"];
+    assert_eq!(tokens["cached"], tokens["ideal"], "{tokens}");
+    assert_eq!(report["memory"]["back_to_start"], true);
 }
 
 /// Ctrl-C in the middle: the report of what ran is written and says so.

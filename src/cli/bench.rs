@@ -36,7 +36,7 @@ pub struct BenchArguments {
     #[arg(long, value_name = "RATIO", default_value = "1/16")]
     scale: Scale,
     /// Factor on the gaps between turns; 0 does not wait
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.0)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.0, allow_negative_numbers = true, value_parser = parse_gap_scale)]
     gap_scale: f64,
     /// Sessions; for a trace, how many of its sessions run at once [default: the workload's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -143,11 +143,19 @@ fn weights_sha256(source: &Source, progress: bool) -> Result<Option<String>> {
     hash.map(Some)
 }
 
+/// Reads a factor from 0 up.
+fn parse_gap_scale(text: &str) -> Result<f64> {
+    let factor = text.parse::<f64>().ok().filter(|f| f.is_finite() && *f >= 0.0);
+    factor.ok_or_else(|| Error::argument("write a number from 0 up"))
+}
+
 impl BenchArguments {
+    /// What is wrong with these arguments together, if anything.
+    pub fn usage_problem(&self) -> Option<&'static str> {
+        (self.file.is_some() && self.workload != Workload::Trace).then_some("only the workload `trace` takes a FILE")
+    }
+
     fn options(&self) -> Result<WorkloadOptions> {
-        if self.file.is_some() && self.workload != Workload::Trace {
-            return Err(Error::argument("only the workload `trace` takes a file"));
-        }
         let options = WorkloadOptions {
             seed: self.seed,
             scale: self.scale,

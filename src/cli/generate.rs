@@ -42,7 +42,7 @@ pub struct GenerateArguments {
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     /// Sampling temperature; 0 takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
     /// Sample among the K likeliest tokens
     #[arg(long, value_name = "K")]
@@ -60,8 +60,8 @@ pub struct GenerateArguments {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
     /// Give up after so many seconds
-    #[arg(long, value_name = "SECONDS")]
-    deadline: Option<f64>,
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = parse_seconds)]
+    deadline: Option<Duration>,
     /// Print one JSON object at the end instead of streaming text
     #[arg(long)]
     json: bool,
@@ -89,7 +89,7 @@ struct Answer {
 /// # Errors
 /// Whatever is wrong with the model, the prompt or the sampling.
 pub fn run(arguments: &GenerateArguments) -> Result<Ended> {
-    let options = arguments.options()?;
+    let options = arguments.options();
     let progress = shows_progress(arguments.json);
     let source = arguments.model.source()?;
     if matches!(source, Source::Synthetic(_)) {
@@ -199,15 +199,8 @@ impl GenerateArguments {
         Ok(())
     }
 
-    fn options(&self) -> Result<GenerateOptions> {
-        let deadline = match self.deadline {
-            Some(seconds) => Some(
-                Duration::try_from_secs_f64(seconds)
-                    .map_err(|_| Error::argument("--deadline takes seconds, from 0 up"))?,
-            ),
-            None => None,
-        };
-        Ok(GenerateOptions {
+    fn options(&self) -> GenerateOptions {
+        GenerateOptions {
             max_tokens: self.max_tokens as usize,
             min_tokens: self.min_tokens as usize,
             ignore_end: self.ignore_end,
@@ -220,10 +213,16 @@ impl GenerateArguments {
                 seed: self.seed,
             },
             stop_strings: self.stop.clone(),
-            deadline,
+            deadline: self.deadline,
             ..GenerateOptions::default()
-        })
+        }
     }
+}
+
+/// Reads seconds from 0 up.
+fn parse_seconds(text: &str) -> Result<Duration> {
+    let seconds = text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
+    seconds.ok_or_else(|| Error::argument("write seconds from 0 up"))
 }
 
 fn summary(usage: &Usage, finish: &FinishReason) -> String {

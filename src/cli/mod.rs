@@ -11,7 +11,8 @@ mod signal;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use longhaul::Result;
 
 /// An inference core for long-horizon agents.
@@ -50,7 +51,10 @@ pub fn run() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = match arguments.command {
         Command::Generate(arguments) => generate::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bench(arguments) => match arguments.usage_problem() {
+            Some(problem) => Arguments::command().error(ErrorKind::ArgumentConflict, problem).exit(),
+            None => bench::run(&arguments),
+        },
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match ended {

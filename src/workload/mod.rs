@@ -30,3 +30,6 @@ pub use plan::{Plan, WorkloadOptions};
 pub use replay::{Interrupt, Observer, Replayed};
 pub use report::{Report, ReportFolder};
 pub use scale::Scale;
+
+#[cfg(test)]
+mod tests;
