@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use longhaul::engine::Engine;
-use longhaul::spec::checkpoint::Checkpoint;
 use longhaul::workload::{
     Interrupt, Plan, Replayed, Report, ReportFolder, Scale, WorkloadOptions, coding_loop, fan_out, idle_resume, replay,
     trace,
@@ -14,7 +13,7 @@ use longhaul::workload::{
 use longhaul::{Error, Result};
 
 use super::identity::identity;
-use super::model::{ModelArguments, Source};
+use super::model::ModelArguments;
 use super::progress::{ReplayBar, spinner};
 use super::{Ended, print, print_json, shows_progress, signal};
 
@@ -82,8 +81,8 @@ pub fn run(arguments: &BenchArguments) -> Result<Ended> {
     options.max_len = usize::MAX;
     arguments.plan(&options)?;
     let folder = ReportFolder::open(&arguments.out)?;
-    let weights_sha256 = weights_sha256(&source, progress)?;
     let engine = arguments.model.engine(&source, progress)?;
+    let weights_sha256 = weights_sha256(&engine, progress)?;
     options.max_len = engine.info().config.max_len;
     let plan = arguments.plan(&options)?;
     let replayed = replay(&engine, &plan, progress)?;
@@ -106,7 +105,7 @@ fn ended(report: &Report) -> Ended {
     let n_failed = report.failures().count();
     if let Some((turn, reason)) = report.failures().next() {
         let (session, turn) = (turn.session, turn.turn);
-        eprintln!("longhaul: {n_failed} turns failed, the first of them turn {turn} of session {session}: {reason}");
+        eprintln!("longhaul: turns that failed: {n_failed}; the first is turn {turn} of session {session}: {reason}");
     }
     match (report.interrupted, n_failed) {
         (true, _) => Ended::Interrupted,
@@ -135,12 +134,11 @@ fn replay(engine: &Engine, plan: &Plan, progress: bool) -> Result<Replayed> {
     replayed?
 }
 
-fn weights_sha256(source: &Source, progress: bool) -> Result<Option<String>> {
-    let Source::Folder(dir) = source else { return Ok(None) };
-    let spinner = spinner(progress, format!("hashing the weights in {}", dir.display()));
-    let hash = Checkpoint::open(dir).and_then(|checkpoint| checkpoint.sha256());
+fn weights_sha256(engine: &Engine, progress: bool) -> Result<Option<String>> {
+    let spinner = spinner(progress, "hashing the weights".into());
+    let hash = engine.weights_hash().map(|hash| hash.map(str::to_string));
     spinner.finish_and_clear();
-    hash.map(Some)
+    hash
 }
 
 /// Reads a factor from 0 up.

@@ -16,9 +16,6 @@ use super::identity::machine;
 use super::model::{FETCHED, Source};
 use super::{Ended, print, print_json};
 
-/// Synthetic models that are told about when no model is named.
-const PRESETS: [&str; 4] = ["smollm2-135m", "qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b"];
-
 /// Arguments of `doctor`.
 #[derive(Args)]
 pub struct DoctorArguments {
@@ -37,10 +34,21 @@ pub struct DoctorArguments {
 #[derive(Serialize)]
 struct Findings {
     machine: MachineIdentity,
+    backends: Vec<BackendFinding>,
     tables: Vec<TableFinding>,
+    /// The table that LONGHAUL_ISA forces, if it is set.
+    forced_table: Option<String>,
     models: Vec<ModelFinding>,
 }
 
+#[derive(Serialize)]
+struct BackendFinding {
+    name: &'static str,
+    available: bool,
+    why: &'static str,
+}
+
+/// A kernel table of the CPU backend.
 #[derive(Serialize)]
 struct TableFinding {
     name: &'static str,
@@ -74,13 +82,22 @@ pub fn run(arguments: &DoctorArguments) -> Result<Ended> {
     let models = arguments.models()?.into_iter().map(|(name, config)| model(name, &config, &machine)).collect();
     let tables =
         tables.into_iter().map(|t| TableFinding { name: t.name, available: t.available, chosen: t.chosen, why: t.why });
-    let findings = Findings { machine, tables: tables.collect(), models };
+    let forced_table = std::env::var("LONGHAUL_ISA").ok().filter(|name| !name.is_empty());
+    let findings = Findings { machine, backends: backends(), tables: tables.collect(), forced_table, models };
     if arguments.json {
         print_json(&findings)?;
     } else {
         print(&text(&findings))?;
     }
     Ok(Ended::Done)
+}
+
+fn backends() -> Vec<BackendFinding> {
+    let neuron = "this version runs on CPUs only; its Trainium backend is not there yet";
+    vec![
+        BackendFinding { name: "cpu", available: true, why: "" },
+        BackendFinding { name: "neuron", available: false, why: neuron },
+    ]
 }
 
 impl DoctorArguments {
@@ -96,7 +113,7 @@ impl DoctorArguments {
             (None, None) => {
                 let fetched = PathBuf::from(FETCHED);
                 let mut models = if fetched.is_dir() { vec![folder(fetched)?] } else { Vec::new() };
-                models.extend(PRESETS.iter().filter_map(|name| name.parse().ok()).map(synthetic));
+                models.extend(Preset::ALL.into_iter().map(synthetic));
                 Ok(models)
             }
         }
@@ -138,9 +155,15 @@ fn text(findings: &Findings) -> String {
         gib(m.memory_bytes),
         gib(m.memory_limit_bytes)
     );
+    if let Some(name) = &findings.forced_table {
+        out.push_str(&format!("LONGHAUL_ISA is set and forces the table {name}\n"));
+    }
     let mut tables = Table::new();
     tables.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    tables.set_header(["kernel table", "here", "why"]);
+    tables.set_header(["backend or kernel table", "here", "why"]);
+    for backend in &findings.backends {
+        tables.add_row([backend.name, if backend.available { "available" } else { "missing" }, backend.why]);
+    }
     for table in &findings.tables {
         let here = match (table.available, table.chosen) {
             (_, true) => "chosen",

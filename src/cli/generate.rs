@@ -112,6 +112,7 @@ pub fn run(arguments: &GenerateArguments) -> Result<Ended> {
     let finish = stream(&mut session, options, &mut answer, progress);
     let finish = match finish {
         Err(Error::Cancelled) => FinishReason::Cancelled,
+        Err(Error::Deadline) => FinishReason::Deadline,
         other => other?,
     };
     let usage = session.usage().clone();
@@ -121,7 +122,11 @@ pub fn run(arguments: &GenerateArguments) -> Result<Ended> {
         print("\n")?;
         eprintln!("{}", summary(&usage, &finish));
     }
-    Ok(if finish == FinishReason::Cancelled { Ended::Interrupted } else { Ended::Done })
+    Ok(match finish {
+        FinishReason::Cancelled => Ended::Interrupted,
+        FinishReason::Deadline => Ended::Incomplete,
+        _ => Ended::Done,
+    })
 }
 
 /// Generates to the end, each piece as it comes.
@@ -186,8 +191,7 @@ impl GenerateArguments {
             let message = |role: &str, content: &String| ChatMessage { role: role.into(), content: content.clone() };
             let system = self.system.iter().map(|s| message("system", s));
             let messages: Vec<_> = system.chain([message("user", chat)]).collect();
-            let options = ChatOptions { add_generation_prompt: true, ..ChatOptions::default() };
-            session.append_chat(&messages, &options)?;
+            session.append_chat(&messages, &ChatOptions::default())?;
         } else if let Some(prompt) = &self.prompt {
             match source {
                 Source::Synthetic(_) => {

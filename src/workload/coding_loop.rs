@@ -21,16 +21,19 @@ pub fn plan(options: &WorkloadOptions) -> Result<Plan> {
     let n_sessions = options.n_sessions.unwrap_or(DEFAULT_SESSIONS);
     let cap = options.context_cap(Some(CONTEXT_CAP));
     let (sessions, capped): (Vec<_>, Vec<_>) = (0..n_sessions).map(|idx| session(options, cap, idx)).unzip();
+    let shared_note = (n_sessions > 1).then(|| {
+        "The ideal counts the shared system prompt once; sessions that start together may each compute it.".to_string()
+    });
     Plan {
         workload: "coding-loop".into(),
         title: format!(
-            "{n_sessions} coding agents at once, one system prompt and tools, contexts that grow to {cap} tokens"
+            "coding agents ({n_sessions} at once) on one system prompt and tools, contexts that grow to {cap} tokens"
         ),
         seed: options.seed,
         context_cap: cap,
         concurrency: n_sessions,
         sessions,
-        notes: cap_note(capped.iter().filter(|c| **c).count(), cap).into_iter().collect(),
+        notes: cap_note(capped.iter().filter(|c| **c).count(), cap).into_iter().chain(shared_note).collect(),
     }
     .checked()
 }

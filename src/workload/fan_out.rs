@@ -30,7 +30,7 @@ pub fn plan(options: &WorkloadOptions) -> Result<Plan> {
     Plan {
         workload: "fan-out".into(),
         title: format!(
-            "{n} supervisors with researchers and {n} coding agents with subagents, forked and dropped at the join"
+            "supervisors with researchers and coding agents with subagents ({n} of each), forked and dropped at the join"
         ),
         seed: options.seed,
         context_cap: layout.cap,

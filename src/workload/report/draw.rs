@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use plotters::chart::{ChartContext, MeshStyle};
 use plotters::coord::Shift;
+use plotters::coord::combinators::{BindKeyPoints, LogCoord, WithKeyPoints};
 use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
 
@@ -25,11 +26,11 @@ pub const SERIES: [RGBColor; 4] =
 pub const WIDTH: u32 = 860;
 const HEIGHT: u32 = 380;
 
-/// Labels of a logarithmic axis: decades, and little between them.
-const LOG_LABELS: usize = 5;
-
 /// Most points of a series; more are thinned evenly.
 const MAX_POINTS: usize = 3_000;
+
+/// The series that is drawn as a thin line of ink.
+pub const DIAGONAL: &str = "diagonal";
 
 /// A series.
 pub type Points = Vec<(f64, f64)>;
@@ -53,6 +54,7 @@ pub struct Axes {
     mark: Mark,
     log_x: bool,
     log_y: bool,
+    whole_x: bool,
     share_x: bool,
     share_y: bool,
 }
@@ -60,7 +62,7 @@ pub struct Axes {
 impl Axes {
     /// Linear axes that fit their series.
     pub fn new(x: &'static str, y: &'static str, mark: Mark) -> Self {
-        Self { x, y, mark, log_x: false, log_y: false, share_x: false, share_y: false }
+        Self { x, y, mark, log_x: false, log_y: false, whole_x: false, share_x: false, share_y: false }
     }
 
     /// A logarithmic horizontal axis.
@@ -71,6 +73,11 @@ impl Axes {
     /// A logarithmic vertical axis.
     pub fn log_y(self) -> Self {
         Self { log_y: true, ..self }
+    }
+
+    /// A horizontal axis that counts.
+    pub fn whole_x(self) -> Self {
+        Self { whole_x: true, ..self }
     }
 
     /// A vertical axis from 0 to 1.
@@ -84,13 +91,13 @@ impl Axes {
     }
 }
 
-/// Draws named series; `None` without a point. A series named `diagonal` is a thin line, whatever the others are.
+/// Draws named series in the colours of [`SERIES`]; `None` without a point. A series named [`DIAGONAL`] is a thin line, whatever the others are.
 ///
 /// # Errors
 /// When the drawing library fails.
 pub fn series_svg(series: &[(&'static str, Points)], axes: &Axes) -> Result<Option<String>> {
     let series: Vec<_> = series.iter().map(|(name, points)| (*name, thinned(points))).collect();
-    let all = || series.iter().filter(|(name, _)| *name != "diagonal").flat_map(|(_, points)| points);
+    let all = || series.iter().filter(|(name, _)| *name != DIAGONAL).flat_map(|(_, points)| points);
     if all().next().is_none() {
         return Ok(None);
     }
@@ -99,12 +106,8 @@ pub fn series_svg(series: &[(&'static str, Points)], axes: &Axes) -> Result<Opti
     let svg = draw((WIDTH, HEIGHT), |area| {
         let mut base = base(area);
         match (axes.log_x, axes.log_y) {
-            (true, _) => {
-                fill(base.build_cartesian_2d(x.clone().log_scale(), y.clone()).map_err(failed)?, &series, axes)
-            }
-            (_, true) => {
-                fill(base.build_cartesian_2d(x.clone(), y.clone().log_scale()).map_err(failed)?, &series, axes)
-            }
+            (true, _) => fill(base.build_cartesian_2d(logarithmic(&x), y.clone()).map_err(failed)?, &series, axes),
+            (_, true) => fill(base.build_cartesian_2d(x.clone(), logarithmic(&y)).map_err(failed)?, &series, axes),
             _ => fill(base.build_cartesian_2d(x.clone(), y.clone()).map_err(failed)?, &series, axes),
         }
     })?;
@@ -159,20 +162,20 @@ pub fn failed(error: impl Display) -> Error {
     Error::Workload(format!("a plot of the report could not be drawn: {error}"))
 }
 
-fn fill<'a, 'b: 'a, X, Y>(mut chart: Chart<'a, 'b, X, Y>, series: &[(&'static str, Points)], axes: &Axes) -> Result<()>
+fn fill<'a, 'b, X, Y>(mut chart: Chart<'a, 'b, X, Y>, series: &[(&'static str, Points)], axes: &Axes) -> Result<()>
 where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
     mesh(&mut chart, (axes.x, axes.y), |mesh| {
-        mesh.x_label_formatter(&|v| tick(*v)).y_label_formatter(&|v| tick(*v));
-        mesh.x_labels(if axes.log_x { LOG_LABELS } else { 10 }).y_labels(if axes.log_y { LOG_LABELS } else { 10 });
+        mesh.x_label_formatter(if axes.whole_x { &|v| whole_tick(*v) } else { &|v| tick(*v) });
+        mesh.y_label_formatter(&|v| tick(*v));
     })?;
     for (i, ((name, points), color)) in series.iter().zip(SERIES).enumerate() {
         if points.is_empty() {
             continue;
         }
-        if *name == "diagonal" {
+        if *name == DIAGONAL {
             chart.draw_series(LineSeries::new(points.iter().copied(), INK.stroke_width(1))).map_err(failed)?;
             continue;
         }
@@ -180,16 +183,7 @@ where
             Mark::Line => chart.draw_series(LineSeries::new(points.iter().copied(), stroke(color, i, series.len()))),
             Mark::Point => chart.draw_series(points.iter().map(|&at| Circle::new(at, 3, color.mix(0.6).filled()))),
         };
-        let key = move |(x, y)| Rectangle::new([(x, y - 5), (x + 12, y + 5)], color.filled());
-        drawn.map_err(failed)?.label(*name).legend(key);
-    }
-    if series.iter().filter(|(name, points)| *name != "diagonal" && !points.is_empty()).count() > 1 {
-        let mut labels = chart.configure_series_labels();
-        labels.label_font(("sans-serif", 13).into_font().color(&INK)).border_style(GRID);
-        // Points thin out at the upper right of a rising cloud; lines that hug the top leave the lower right free.
-        let corner =
-            if axes.mark == Mark::Line { SeriesLabelPosition::LowerRight } else { SeriesLabelPosition::UpperRight };
-        labels.background_style(TRANSPARENT).position(corner).draw().map_err(failed)?;
+        drawn.map_err(failed)?;
     }
     Ok(())
 }
@@ -211,6 +205,19 @@ fn range(values: impl Iterator<Item = f64>, log: bool, share: bool) -> Range<f64
 /// A tick's label, without trailing zeros.
 fn tick(value: f64) -> String {
     if value.abs() >= 10_000.0 { format!("{}k", value / 1e3) } else { format!("{}", (value * 1e6).round() / 1e6) }
+}
+
+/// A logarithmic axis with ticks at 1, 2 and 5 of each decade; at 1 alone from three decades on.
+fn logarithmic(range: &Range<f64>) -> WithKeyPoints<LogCoord<f64>> {
+    let decades = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
+    let digits: &[f64] = if range.end / range.start < 1e3 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let ticks = decades.flat_map(|decade| digits.iter().map(move |digit| digit * 10f64.powi(decade)));
+    range.clone().log_scale().with_key_points(ticks.filter(|tick| range.contains(tick)).collect())
+}
+
+/// A tick's label on an axis that counts.
+pub fn whole_tick(value: f64) -> String {
+    if value.fract() == 0.0 { tick(value) } else { String::new() }
 }
 
 /// At most [`MAX_POINTS`] of the points, evenly taken, the last among them.

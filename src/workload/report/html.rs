@@ -20,11 +20,7 @@ pub(super) fn render(report: &Report) -> Result<String> {
         body.push_str(&format!("<ul class=\"notes\">{items}</ul>\n"));
     }
     for plot in plots::all(report)? {
-        let (title, caption) = (plot.title, escape(&plot.caption));
-        body.push_str(&format!(
-            "<figure><h2>{title}</h2>\n{}\n<figcaption>{caption}</figcaption></figure>\n",
-            plot.svg
-        ));
+        body.push_str(&figure(&plot));
     }
     body.push_str(&metrics_table(&report.metrics));
     body.push_str(&failures(report));
@@ -36,6 +32,15 @@ pub(super) fn render(report: &Report) -> Result<String> {
          <title>longhaul bench {}</title>\n<style>\n{STYLE}</style></head>\n<body><main>\n{body}</main></body></html>\n",
         escape(&id.workload)
     ))
+}
+
+fn figure(plot: &plots::Plot) -> String {
+    let key = |(i, name): &(usize, &str)| format!("<span><i style=\"background:var(--s{i})\"></i>{name}</span>");
+    let legend: String = plot.legend.iter().map(key).collect();
+    let (title, svg, caption) = (plot.title, &plot.svg, escape(&plot.caption));
+    format!(
+        "<figure><h2>{title}</h2><p class=\"legend\">{legend}</p>\n{svg}\n<figcaption>{caption}</figcaption></figure>\n"
+    )
 }
 
 /// The few numbers to see first.

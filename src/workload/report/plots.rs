@@ -1,11 +1,13 @@
 //! The report's plots: what each one shows.
 
+use std::collections::BTreeSet;
+
 use plotters::prelude::*;
 
 use super::super::plan::TurnKind;
 use super::super::record::TurnRecord;
 use super::Report;
-use super::draw::{Axes, Mark, Points, SERIES, WIDTH, base, draw, failed, mesh, series_svg};
+use super::draw::{Axes, DIAGONAL, Mark, Points, SERIES, WIDTH, base, draw, failed, mesh, series_svg, whole_tick};
 use crate::error::Result;
 
 /// A plot with its caption.
@@ -14,6 +16,8 @@ pub struct Plot {
     pub title: &'static str,
     /// What to see in it.
     pub caption: String,
+    /// What each colour of [`SERIES`] stands for, by its index; empty if there is only one.
+    pub legend: Vec<(usize, &'static str)>,
     /// The drawing.
     pub svg: String,
 }
@@ -27,21 +31,24 @@ pub fn all(report: &Report) -> Result<Vec<Plot>> {
     draws.iter().filter_map(|draw| draw(report).transpose()).collect()
 }
 
+/// Coloured by the sessions' roles where there are several, by what the turns answer where there is one.
 fn ttft_over_context(report: &Report) -> Result<Option<Plot>> {
-    let of = |pick: &dyn Fn(TurnKind) -> bool| -> Points {
-        let turns = report.turns.iter().filter(|t| pick(t.kind));
+    let groups: BTreeSet<_> = report.turns.iter().map(|t| t.group).collect();
+    let of = |pick: &dyn Fn(&TurnRecord) -> bool| -> Points {
+        let turns = report.turns.iter().filter(|t| pick(t));
         turns.filter_map(|t| Some((t.prompt_tokens as f64, t.ttft_ms?))).collect()
     };
-    let series = [
-        ("first turn", of(&|k| k == TurnKind::First)),
-        ("later turn", of(&|k| k == TurnKind::Later)),
-        ("resume", of(&|k| k == TurnKind::Resume)),
-        ("join", of(&|k| k == TurnKind::Join)),
-    ];
+    let series = match groups.len() {
+        0 | 1 => {
+            vec![("first turn", of(&|t| t.kind == TurnKind::First)), ("later turn", of(&|t| t.kind != TurnKind::First))]
+        }
+        _ => groups.iter().map(|&group| (group, of(&|t| t.group == group))).collect(),
+    };
     plot(
         "Time to first token against context",
         "One point a turn. Where prefixes are reused, later turns stay low while the context grows.",
-        series_svg(&series, &Axes::new("context (tokens)", "TTFT (ms)", Mark::Point).log_y())?,
+        series,
+        &Axes::new("context (tokens)", "TTFT (ms)", Mark::Point).log_y(),
     )
 }
 
@@ -61,12 +68,8 @@ fn hit_over_turns(report: &Report) -> Result<Option<Plot>> {
     if n_turns < 2 {
         return Ok(None);
     }
-    let axes = Axes::new("turn", "prefix hit", Mark::Line).share();
-    plot(
-        "Prefix hit over a session",
-        &hit_caption(report),
-        series_svg(&[("ideal", line(1)), ("measured", line(0))], &axes)?,
-    )
+    let axes = Axes::new("turn", "prefix hit", Mark::Line).share().whole_x();
+    plot("Prefix hit over a session", &hit_caption(report), vec![("ideal", line(1)), ("measured", line(0))], &axes)
 }
 
 fn hit_against_ideal(report: &Report) -> Result<Option<Plot>> {
@@ -79,7 +82,8 @@ fn hit_against_ideal(report: &Report) -> Result<Option<Plot>> {
     plot(
         "Prefix hit against the ideal",
         "One point a turn. On the diagonal nothing was recomputed; below it a prefix was known once and gone.",
-        series_svg(&[("turn", points), ("diagonal", diagonal)], &axes)?,
+        vec![("turn", points), (DIAGONAL, diagonal)],
+        &axes,
     )
 }
 
@@ -102,9 +106,7 @@ fn swim_lanes(report: &Report) -> Result<Option<Plot>> {
     let svg = draw((WIDTH, height), |area| {
         let mut chart = base(area).build_cartesian_2d(0.0..end_s, n_lanes as f64 - 0.5..-0.5).map_err(failed)?;
         mesh(&mut chart, ("seconds", "session"), |mesh| {
-            mesh.disable_y_mesh()
-                .y_labels(n_lanes.min(12))
-                .y_label_formatter(&|y| if y.fract() == 0.0 { format!("{y:.0}") } else { String::new() });
+            mesh.disable_y_mesh().y_labels(n_lanes.min(12)).y_label_formatter(&|y| whole_tick(*y));
         })?;
         for turn in &report.turns {
             let (start, lane) = (turn.start_ms / 1e3, turn.session as f64);
@@ -117,8 +119,9 @@ fn swim_lanes(report: &Report) -> Result<Option<Plot>> {
         }
         Ok(())
     })?;
-    let caption = "One lane a session. Orange: from the request to its first token. Blue: generating. Empty: idle, or waiting to start.";
-    plot("Session swim lanes", caption, Some(svg))
+    let caption = "One lane a session; empty where it is idle, waits for its subagents, or has not started.";
+    let legend = vec![(1, "request to first token"), (0, "generating")];
+    Ok(Some(Plot { title: "Session swim lanes", caption: caption.into(), legend, svg }))
 }
 
 fn gap_distribution(report: &Report) -> Result<Option<Plot>> {
@@ -128,7 +131,7 @@ fn gap_distribution(report: &Report) -> Result<Option<Plot>> {
     let shares: Points = gaps.iter().enumerate().map(|(i, &gap)| (gap.max(1e-3), (i + 1) as f64 / n)).collect();
     let axes = Axes::new("inter-token gap (ms)", "share of gaps below", Mark::Line).log_x().share_y();
     let caption = "All gaps between following tokens, pooled. A steep line is an even stream; a long tail is where prompts of others cut in.";
-    plot("Token times: distribution", caption, series_svg(&[("gap", shares)], &axes)?)
+    plot("Token times: distribution", caption, vec![("gap", shares)], &axes)
 }
 
 fn gaps_over_time(report: &Report) -> Result<Option<Plot>> {
@@ -140,11 +143,18 @@ fn gaps_over_time(report: &Report) -> Result<Option<Plot>> {
     plot(
         "Token times: over the run",
         "The gap before each token. It rises with the context, and with how many sessions decode at once.",
-        series_svg(&[("token", points)], &Axes::new("seconds since the beginning", "gap (ms)", Mark::Point).log_y())?,
+        vec![("token", points)],
+        &Axes::new("seconds since the beginning", "gap (ms)", Mark::Point).log_y(),
     )
 }
 
-/// A plot, if its drawing came to something.
-fn plot(title: &'static str, caption: &str, svg: Option<String>) -> Result<Option<Plot>> {
-    Ok(svg.map(|svg| Plot { title, caption: caption.into(), svg }))
+/// A plot of named series, if they have a point.
+fn plot(title: &'static str, caption: &str, series: Vec<(&'static str, Points)>, axes: &Axes) -> Result<Option<Plot>> {
+    let named = series.iter().enumerate().filter(|(_, (name, points))| *name != DIAGONAL && !points.is_empty());
+    let mut legend: Vec<_> = named.map(|(i, (name, _))| (i, *name)).collect();
+    if legend.len() == 1 {
+        legend.clear();
+    }
+    let svg = series_svg(&series, axes)?;
+    Ok(svg.map(|svg| Plot { title, caption: caption.into(), legend, svg }))
 }
