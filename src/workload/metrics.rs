@@ -1,5 +1,7 @@
 //! What a replay comes to: every metric with its formula beside its name.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::plan::{Plan, TurnKind};
@@ -100,9 +102,7 @@ fn ttft(turns: &[&TurnRecord], scale: Scale) -> Vec<Metric> {
         of("ttft_first", "TTFT, first turns", None, &|t| t.kind == TurnKind::First),
         of("ttft_later", "TTFT, later turns", None, &|t| t.kind != TurnKind::First),
     ];
-    let mut groups: Vec<_> = turns.iter().map(|t| t.group).collect();
-    groups.sort_unstable();
-    groups.dedup();
+    let groups = groups(turns);
     if groups.len() > 1 {
         for group in groups {
             let first = format!("{group}, first");
@@ -143,26 +143,36 @@ fn reuse(turns: &[&TurnRecord]) -> Vec<Metric> {
     let sum = |of: &dyn Fn(&TurnRecord) -> usize| turns.iter().map(|t| of(t)).sum::<usize>() as f64;
     let prompt = sum(&|t| t.prompt_tokens);
     let fresh = prompt - sum(&|t| t.ideal_tokens);
-    vec![
-        number(
-            "prefix_hit",
-            "prefix hit",
-            ("cached / prompt tokens", "ratio"),
-            ratio(sum(&|t| t.cached_tokens), prompt),
-        ),
-        number(
-            "prefix_hit_ideal",
-            "prefix hit, ideal",
-            ("prompt tokens that an infinite cache has / prompt tokens", "ratio"),
-            ratio(prompt - fresh, prompt),
-        ),
-        number(
-            "prefill_amplification",
-            "prefill amplification",
-            ("prefilled / fresh tokens; fresh = prompt - ideal", "ratio"),
-            ratio(sum(&|t| t.prefilled_tokens), fresh),
-        ),
-    ]
+    let hit = |part: Option<&'static str>| {
+        let of = |t: &TurnRecord| part.is_none_or(|group| t.group == group);
+        let cached = sum(&|t| if of(t) { t.cached_tokens } else { 0 });
+        let value = ratio(cached, sum(&|t| if of(t) { t.prompt_tokens } else { 0 }));
+        let metric = number("prefix_hit", "prefix hit", ("cached / prompt tokens", "ratio"), value);
+        Metric { part: part.map(String::from), ..metric }
+    };
+    let mut out = vec![hit(None)];
+    out.push(number(
+        "prefix_hit_ideal",
+        "prefix hit, ideal",
+        ("prompt tokens that an infinite cache has / prompt tokens", "ratio"),
+        ratio(prompt - fresh, prompt),
+    ));
+    let groups = groups(turns);
+    if groups.len() > 1 {
+        out.extend(groups.into_iter().map(|group| hit(Some(group))));
+    }
+    out.push(number(
+        "prefill_amplification",
+        "prefill amplification",
+        ("prefilled / fresh tokens; fresh = prompt - ideal", "ratio"),
+        ratio(sum(&|t| t.prefilled_tokens), fresh),
+    ));
+    out
+}
+
+/// The roles of the sessions, each once.
+fn groups(turns: &[&TurnRecord]) -> BTreeSet<&'static str> {
+    turns.iter().map(|t| t.group).collect()
 }
 
 fn outcomes(plan: &Plan, replayed: &Replayed) -> Vec<Metric> {

@@ -1,26 +1,36 @@
-//! The report as a table for a terminal.
+//! The report as a table for a terminal, 80 columns wide where its numbers allow it; the formulas stand below.
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::super::metrics::{Metric, Value};
 use super::Report;
 
 pub(super) fn render(report: &Report) -> String {
-    let id = &report.identity;
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["metric", "mean", "p50", "p90", "p95", "p99", "max", "count", "unit = formula"]);
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["metric", "mean", "p50", "p90", "p95", "p99", "max", "count"]);
     for metric in &report.metrics {
         table.add_row(row(metric));
     }
-    for column in 1..8 {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    for (i, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        column.set_cell_alignment(if i == 0 { CellAlignment::Left } else { CellAlignment::Right });
     }
-    let mut out = format!(
-        "{}: {}\n{} ({}), {} on {}, {} threads; seed {}, scale {}; {:.1} s{}\n{table}\n",
+    let mut out = heading(report) + &table.to_string() + "\n" + &formulas(&report.metrics);
+    for note in &report.notes {
+        out.push_str(&format!("Note: {note}\n"));
+    }
+    out
+}
+
+fn heading(report: &Report) -> String {
+    let id = &report.identity;
+    let interrupted = if report.interrupted { ", INTERRUPTED" } else { "" };
+    format!(
+        "{}: {}\n{} ({}), {} on {}, {} threads; seed {}, scale {}; {:.1} s{interrupted}\n",
         id.workload,
         id.title,
         id.model,
@@ -31,17 +41,13 @@ pub(super) fn render(report: &Report) -> String {
         id.seed,
         id.scale,
         report.wall_s,
-        if report.interrupted { ", INTERRUPTED" } else { "" },
-    );
-    for note in &report.notes {
-        out.push_str(&format!("Note: {note}\n"));
-    }
-    out
+    )
 }
 
 fn row(metric: &Metric) -> Vec<Cell> {
-    let name = metric.part.as_ref().map_or(metric.name.to_string(), |part| format!("{}, {part}", metric.name));
-    let mut cells = vec![Cell::new(name)];
+    let part = metric.part.as_ref().map_or(String::new(), |part| format!(", {part}"));
+    let unit = if metric.unit == "ratio" { String::new() } else { format!(" ({})", metric.unit) };
+    let mut cells = vec![Cell::new(format!("{}{part}{unit}", metric.name))];
     match metric.value {
         Value::Number(value) => {
             cells.push(Cell::new(value.map_or("-".into(), |v| number(v, metric.unit))));
@@ -52,8 +58,21 @@ fn row(metric: &Metric) -> Vec<Cell> {
             cells.push(Cell::new(d.count));
         }
     }
-    cells.push(Cell::new(format!("{} = {}", metric.unit, metric.formula)));
     cells
+}
+
+/// Every formula once, by the name that all its metrics begin with.
+fn formulas(metrics: &[Metric]) -> String {
+    let mut out = String::new();
+    let mut last = "";
+    for metric in metrics.iter().filter(|m| m.part.is_none()) {
+        let name = if metric.key.starts_with("ttft") { "TTFT" } else { metric.name };
+        if metric.formula != last {
+            out.push_str(&format!("  {name} = {}\n", metric.formula));
+        }
+        last = metric.formula;
+    }
+    out
 }
 
 /// A value with the digits that its unit bears.
