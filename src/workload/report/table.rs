@@ -16,7 +16,7 @@ pub(super) fn render(report: &Report) -> String {
         table.add_row(row(metric));
     }
     for (i, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
+        column.set_padding((0, u16::from(i < 7)));
         column.set_cell_alignment(if i == 0 { CellAlignment::Left } else { CellAlignment::Right });
     }
     let mut out = heading(report) + &table.to_string() + "\n" + &formulas(&report.metrics);
