@@ -6,8 +6,8 @@ pub mod cpu;
 pub mod dtype;
 pub mod engine;
 pub mod error;
-pub mod reference;
 pub mod kv;
+pub mod reference;
 pub mod spec;
 #[cfg(feature = "text")]
 pub mod text;

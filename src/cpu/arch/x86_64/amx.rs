@@ -6,7 +6,7 @@
 use std::arch::asm;
 
 use super::avx512::{self, Avx512};
-use super::tile::{self, dot, load, store};
+use super::tile::{self, dot, load, store, zero};
 use crate::cpu::isa::{Isa, Kernel, LhsElement};
 use crate::cpu::product::Product;
 
@@ -165,49 +165,75 @@ fn panel_start(args: &Product<'_, u16, u16>, panel: usize) -> *const u16 {
     args.panels[panel * args.panel_stride..].as_ptr()
 }
 
-/// A tile of the result, by way of a buffer when it has fewer rows than sixteen.
+/// Where a tile of the result lies while it is summed: in place, or in a buffer when it has fewer rows than sixteen.
 struct OutTile {
+    rows: *mut f32,
+    stride_bytes: usize,
+    /// First element in the result, and rows to copy there from the buffer; none when in place.
     first: usize,
-    n_rows: usize,
-    rows: [f32; TILE * TILE],
+    n_buffered: usize,
 }
 
 impl OutTile {
     #[inline(always)]
-    fn new(args: &Product<'_, u16, u16>, row_tile: usize, panel: usize) -> Self {
+    fn new(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, buffer: &mut TileBuffer) -> Self {
         let first = row_tile * TILE * args.out_stride + panel * TILE;
         let n_rows = (args.n_rows - row_tile * TILE).min(TILE);
-        let mut tile = Self { first, n_rows, rows: [0.0; TILE * TILE] };
+        if n_rows == TILE {
+            // Inside `out` to the end of its last row, as `Product::check` has found. By `wrapping_add`, for pointers to several tiles live
+            // side by side, each from the start of `out`.
+            let rows = args.out.as_mut_ptr().wrapping_add(first);
+            return Self { rows, stride_bytes: 4 * args.out_stride, first, n_buffered: 0 };
+        }
         if args.accumulate {
-            for (r, row) in tile.rows.chunks_exact_mut(TILE).take(n_rows).enumerate() {
+            for (r, row) in buffer.chunks_exact_mut(TILE).take(n_rows).enumerate() {
                 row.copy_from_slice(&args.out[first + r * args.out_stride..][..TILE]);
             }
         }
-        tile
+        Self { rows: buffer.as_mut_ptr(), stride_bytes: STRIDE, first, n_buffered: n_rows }
     }
 
     #[inline(always)]
-    fn write(&self, args: &mut Product<'_, u16, u16>) {
-        for (r, row) in self.rows.chunks_exact(TILE).take(self.n_rows).enumerate() {
+    fn finish(&self, args: &mut Product<'_, u16, u16>, buffer: &TileBuffer) {
+        for (r, row) in buffer.chunks_exact(TILE).take(self.n_buffered).enumerate() {
             args.out[self.first + r * args.out_stride..][..TILE].copy_from_slice(row);
         }
     }
 }
 
+/// Sixteen rows of sixteen sums.
+type TileBuffer = [f32; TILE * TILE];
+
+/// Bytes from one row of a packed tile to the next.
 const STRIDE: usize = 64;
+
+/// A tile of sums starts from zero, or from what the result holds.
+macro_rules! start {
+    ($tile:literal, $out:expr, $args:expr) => {
+        if $args.accumulate { load!($tile, $out.rows, $out.stride_bytes) } else { zero!($tile) }
+    };
+}
 
 #[inline(always)]
 fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
-    let mut out = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(r, p)| OutTile::new(args, row_tile + r, panel + p));
+    let mut buffers = [[0.0; TILE * TILE]; 4];
+    let [o0, o1, o2, o3] = &mut buffers;
+    let out = [
+        OutTile::new(args, row_tile, panel, o0),
+        OutTile::new(args, row_tile, panel + 1, o1),
+        OutTile::new(args, row_tile + 1, panel, o2),
+        OutTile::new(args, row_tile + 1, panel + 1, o3),
+    ];
     let (a0, a1) = (lhs_tile(args, row_tile), lhs_tile(args, row_tile + 1));
     let (b0, b1) = (panel_start(args, panel), panel_start(args, panel + 1));
     // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles. `Product::check` has found `depth` elements of each
-    // row tile and of each panel inside their slices, so tile `t < depth / 32` of each is readable; the buffers of `out` are whole tiles.
+    // row tile and of each panel inside their slices, so tile `t < depth / 32` of each is readable; `out` are whole tiles, in the result or in
+    // the buffers, and nothing else reads or writes either meanwhile.
     unsafe {
-        load!("0", out[0].rows.as_ptr(), STRIDE);
-        load!("1", out[1].rows.as_ptr(), STRIDE);
-        load!("2", out[2].rows.as_ptr(), STRIDE);
-        load!("3", out[3].rows.as_ptr(), STRIDE);
+        start!("0", out[0], args);
+        start!("1", out[1], args);
+        start!("2", out[2], args);
+        start!("3", out[3], args);
         for t in 0..args.depth / 32 {
             load!("4", a0.add(t * TILE_LEN), STRIDE);
             load!("6", b0.add(t * TILE_LEN), STRIDE);
@@ -218,25 +244,34 @@ fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
             dot!("2", "5", "6");
             dot!("3", "5", "7");
         }
-        store!("0", out[0].rows.as_mut_ptr(), STRIDE);
-        store!("1", out[1].rows.as_mut_ptr(), STRIDE);
-        store!("2", out[2].rows.as_mut_ptr(), STRIDE);
-        store!("3", out[3].rows.as_mut_ptr(), STRIDE);
+        store!("0", out[0].rows, out[0].stride_bytes);
+        store!("1", out[1].rows, out[1].stride_bytes);
+        store!("2", out[2].rows, out[2].stride_bytes);
+        store!("3", out[3].rows, out[3].stride_bytes);
     }
-    out.iter().for_each(|tile| tile.write(args));
+    for (tile, buffer) in out.iter().zip(&buffers) {
+        tile.finish(args, buffer);
+    }
 }
 
 #[inline(always)]
 fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize) {
-    let mut out = [0, 1, 2, 3].map(|p| OutTile::new(args, 0, panel + p));
+    let mut buffers = [[0.0; TILE * TILE]; 4];
+    let [o0, o1, o2, o3] = &mut buffers;
+    let out = [
+        OutTile::new(args, 0, panel, o0),
+        OutTile::new(args, 0, panel + 1, o1),
+        OutTile::new(args, 0, panel + 2, o2),
+        OutTile::new(args, 0, panel + 3, o3),
+    ];
     let a = lhs_tile(args, 0);
     let b = [0, 1, 2, 3].map(|p| panel_start(args, panel + p));
     // SAFETY: as in `block_2x2`.
     unsafe {
-        load!("0", out[0].rows.as_ptr(), STRIDE);
-        load!("1", out[1].rows.as_ptr(), STRIDE);
-        load!("2", out[2].rows.as_ptr(), STRIDE);
-        load!("3", out[3].rows.as_ptr(), STRIDE);
+        start!("0", out[0], args);
+        start!("1", out[1], args);
+        start!("2", out[2], args);
+        start!("3", out[3], args);
         for t in 0..args.depth / 32 {
             load!("4", a.add(t * TILE_LEN), STRIDE);
             load!("5", b[0].add(t * TILE_LEN), STRIDE);
@@ -248,27 +283,30 @@ fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize) {
             load!("5", b[3].add(t * TILE_LEN), STRIDE);
             dot!("3", "4", "5");
         }
-        store!("0", out[0].rows.as_mut_ptr(), STRIDE);
-        store!("1", out[1].rows.as_mut_ptr(), STRIDE);
-        store!("2", out[2].rows.as_mut_ptr(), STRIDE);
-        store!("3", out[3].rows.as_mut_ptr(), STRIDE);
+        store!("0", out[0].rows, out[0].stride_bytes);
+        store!("1", out[1].rows, out[1].stride_bytes);
+        store!("2", out[2].rows, out[2].stride_bytes);
+        store!("3", out[3].rows, out[3].stride_bytes);
     }
-    out.iter().for_each(|tile| tile.write(args));
+    for (tile, buffer) in out.iter().zip(&buffers) {
+        tile.finish(args, buffer);
+    }
 }
 
 #[inline(always)]
 fn block_1x1(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
-    let mut out = OutTile::new(args, row_tile, panel);
+    let mut buffer = [0.0; TILE * TILE];
+    let out = OutTile::new(args, row_tile, panel, &mut buffer);
     let (a, b) = (lhs_tile(args, row_tile), panel_start(args, panel));
     // SAFETY: as in `block_2x2`.
     unsafe {
-        load!("0", out.rows.as_ptr(), STRIDE);
+        start!("0", out, args);
         for t in 0..args.depth / 32 {
             load!("4", a.add(t * TILE_LEN), STRIDE);
             load!("6", b.add(t * TILE_LEN), STRIDE);
             dot!("0", "4", "6");
         }
-        store!("0", out.rows.as_mut_ptr(), STRIDE);
+        store!("0", out.rows, out.stride_bytes);
     }
-    out.write(args);
+    out.finish(args, &buffer);
 }

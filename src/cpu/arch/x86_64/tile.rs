@@ -71,6 +71,13 @@ pub unsafe fn release() {
     unsafe { asm!("tilerelease", options(nostack, nomem)) }
 }
 
+/// Zeroes a tile.
+macro_rules! zero {
+    ($tile:literal) => {
+        asm!(concat!("tilezero tmm", $tile), options(nostack, nomem))
+    };
+}
+
 /// Loads a tile of 16 rows of 64 bytes, `stride` bytes apart, from `ptr`.
 macro_rules! load {
     ($tile:literal, $ptr:expr, $stride:expr) => {
@@ -92,4 +99,4 @@ macro_rules! dot {
     };
 }
 
-pub(super) use {dot, load, store};
+pub(super) use {dot, load, store, zero};
