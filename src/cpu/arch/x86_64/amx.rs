@@ -122,11 +122,13 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
 
 #[inline(always)]
 fn sweep(args: &mut Product<'_, u16, u16>) {
+    // Whatever a buffer's unused rows hold goes to sums that nobody reads.
+    let mut buffers = [[0.0; TILE * TILE]; 4];
     let n_tiles = args.n_rows.div_ceil(TILE);
     let mut panel = 0;
     if n_tiles == 1 {
         while panel + 4 <= args.n_panels {
-            block_1x4(args, panel);
+            block_1x4(args, panel, &mut buffers);
             panel += 4;
         }
     }
@@ -136,16 +138,16 @@ fn sweep(args: &mut Product<'_, u16, u16>) {
         while row_tile < n_tiles {
             let two_tiles = row_tile + 2 <= n_tiles;
             match (two_tiles, two_panels) {
-                (true, true) => block_2x2(args, row_tile, panel),
+                (true, true) => block_2x2(args, row_tile, panel, &mut buffers),
                 (true, false) => {
-                    block_1x1(args, row_tile, panel);
-                    block_1x1(args, row_tile + 1, panel);
+                    block_1x1(args, row_tile, panel, &mut buffers);
+                    block_1x1(args, row_tile + 1, panel, &mut buffers);
                 }
                 (false, true) => {
-                    block_1x1(args, row_tile, panel);
-                    block_1x1(args, row_tile, panel + 1);
+                    block_1x1(args, row_tile, panel, &mut buffers);
+                    block_1x1(args, row_tile, panel + 1, &mut buffers);
                 }
-                (false, false) => block_1x1(args, row_tile, panel),
+                (false, false) => block_1x1(args, row_tile, panel, &mut buffers),
             }
             row_tile += if two_tiles { 2 } else { 1 };
         }
@@ -215,9 +217,8 @@ macro_rules! start {
 }
 
 #[inline(always)]
-fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
-    let mut buffers = [[0.0; TILE * TILE]; 4];
-    let [o0, o1, o2, o3] = &mut buffers;
+fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, buffers: &mut [TileBuffer; 4]) {
+    let [o0, o1, o2, o3] = &mut *buffers;
     let out = [
         OutTile::new(args, row_tile, panel, o0),
         OutTile::new(args, row_tile, panel + 1, o1),
@@ -249,15 +250,14 @@ fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
         store!("2", out[2].rows, out[2].stride_bytes);
         store!("3", out[3].rows, out[3].stride_bytes);
     }
-    for (tile, buffer) in out.iter().zip(&buffers) {
+    for (tile, buffer) in out.iter().zip(&*buffers) {
         tile.finish(args, buffer);
     }
 }
 
 #[inline(always)]
-fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize) {
-    let mut buffers = [[0.0; TILE * TILE]; 4];
-    let [o0, o1, o2, o3] = &mut buffers;
+fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize, buffers: &mut [TileBuffer; 4]) {
+    let [o0, o1, o2, o3] = &mut *buffers;
     let out = [
         OutTile::new(args, 0, panel, o0),
         OutTile::new(args, 0, panel + 1, o1),
@@ -288,15 +288,15 @@ fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize) {
         store!("2", out[2].rows, out[2].stride_bytes);
         store!("3", out[3].rows, out[3].stride_bytes);
     }
-    for (tile, buffer) in out.iter().zip(&buffers) {
+    for (tile, buffer) in out.iter().zip(&*buffers) {
         tile.finish(args, buffer);
     }
 }
 
 #[inline(always)]
-fn block_1x1(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
-    let mut buffer = [0.0; TILE * TILE];
-    let out = OutTile::new(args, row_tile, panel, &mut buffer);
+fn block_1x1(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, buffers: &mut [TileBuffer; 4]) {
+    let buffer = &mut buffers[0];
+    let out = OutTile::new(args, row_tile, panel, buffer);
     let (a, b) = (lhs_tile(args, row_tile), panel_start(args, panel));
     // SAFETY: as in `block_2x2`.
     unsafe {
@@ -308,5 +308,5 @@ fn block_1x1(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize) {
         }
         store!("0", out.rows, out.stride_bytes);
     }
-    out.finish(args, &buffer);
+    out.finish(args, buffer);
 }
