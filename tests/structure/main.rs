@@ -1,4 +1,5 @@
-//! The shape of the crate: who may import whom, where `unsafe` and instruction sets may stand, how long a file may be.
+//! The shape of the crate: who may import whom, where `unsafe` and instruction sets may stand, how long a file may be, and that the README
+//! shows the code that is tested.
 
 mod scan;
 
@@ -164,4 +165,13 @@ fn every_unsafe_has_its_reason() {
             .extend(unsafe_without_reason(&file.text).into_iter().map(|line| format!("{}:{}", file.path, line + 1)));
     }
     assert!(problems.is_empty(), "no reason given for `unsafe` at {problems:?}");
+}
+
+#[test]
+fn the_readme_shows_the_examples() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    for example in ["examples/embed.rs", "examples/kernels.rs"] {
+        let shown = read("README.md").contains(&format!("```rust\n{}```", read(example)));
+        assert!(shown, "README.md shows another text than {example}");
+    }
 }
