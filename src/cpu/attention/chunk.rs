@@ -29,13 +29,6 @@ impl PageSpan {
     }
 }
 
-/// The state of one row over one chunk.
-pub struct ChunkState<'a> {
-    pub max: f32,
-    pub sum: f32,
-    pub values: &'a [f32],
-}
-
 impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// Computes the state of every row over one chunk, from an empty state; a row that sees none of it gets the empty state.
     #[inline(always)]
