@@ -19,7 +19,7 @@
 //! | [`cpu`] | the backend for CPUs and its kernel tables |
 //! | [`kv`] | which page holds what: pool, page tables, prefix index; integers only, with an essay on the structure |
 //! | [`spec`] | what is to be computed: configurations, checkpoints, arguments of the kernels, the constants of the numerics contract |
-//! | [`reference`] | the definition of every operation in f64, which all kernels are tested against |
+//! | [`reference`](mod@reference) | the definition of every operation in f64, which all kernels are tested against |
 #![cfg_attr(feature = "text", doc = "| [`text`] | tokenizer and chat template (cargo feature `text`) |")]
 #![cfg_attr(feature = "cli", doc = "| [`workload`] | agent workloads, replayed and measured (cargo feature `cli`) |")]
 //! | [`dtype`], [`error`] | element types; the one error type |

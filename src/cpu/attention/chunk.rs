@@ -110,6 +110,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// Turns a row's scores into weights `exp(s * scale - max)`, zero from `tiles.0` to `tiles.1` where the row does not see, and answers
     /// maximum and sum. The sum is taken in sixteen lanes, before the weights are rounded.
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "the index also says which keys, and either range may be empty")]
     fn softmax<I: Isa<Lhs = L>>(
         &mut self,
         isa: I,
