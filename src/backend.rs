@@ -3,6 +3,11 @@
 //! The backend owns what lies in its memory and hands out handles. Serving teams with an engine of their own use
 //! [`PackedMatrix`] and [`KvPages`] alone; the [`Engine`](crate::engine::Engine) uses [`Model`], whole steps at a time, because
 //! a launch on Trainium costs 50 to 300 microseconds and ten of them a layer would drown a decode step.
+//!
+//! The kernels alone:
+//! ```
+#![doc = include_str!("../examples/kernels.rs")]
+//! ```
 
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
@@ -126,7 +131,11 @@ pub trait Model: Send {
     fn step(&mut self, batch: &StepBatch, logits: &mut Logits) -> Result<()>;
 }
 
-/// The best backend of this machine, with `threads` threads or as many as the process may use. Today that is the CPU.
+/// The best backend of this machine, with `threads` threads or as many as the process may use. Today that is the CPU. The one place
+/// in the seam that knows which backends there are.
+///
+/// # Errors
+/// [`Error::Unavailable`](crate::Error::Unavailable) if `LONGHAUL_ISA` forces a kernel table that this machine cannot run.
 pub fn detect(threads: Option<usize>) -> Result<Box<dyn Backend>> {
     crate::cpu::open(&crate::cpu::CpuOptions { threads, ..Default::default() })
 }

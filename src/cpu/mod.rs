@@ -1,7 +1,7 @@
 //! The backend for CPUs: one forward pass and one set of kernels, compiled once per kernel table.
 //!
-//! A table is an instruction set as a value ([`isa`]); the kernels are generic over it, so that a new one is a file in `arch/`. Everything that
-//! multiplies goes through one loop ([`product`]), rows times packed panels ([`panel`]): weights, keys and values lie in memory as its right
+//! A table is an instruction set as a value (`isa`); the kernels are generic over it, so that a new one is a file in `arch/`. Everything that
+//! multiplies goes through one loop (`product`), rows times packed panels (`panel`): weights, keys and values lie in memory as its right
 //! operand. DESIGN.md, "Same bits", says what every table must keep.
 
 mod arch;

@@ -3,12 +3,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::table::Cursor;
 use crate::spec::{PageId, TokenId};
 
 /// A node's place in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeId(u32);
+
+/// Where a table stands in its tenant's tree: at the node of its last full page, or at the root.
+#[derive(Debug, Clone)]
+pub(super) struct Cursor {
+    pub(super) tenant: Arc<str>,
+    pub(super) node: NodeId,
+}
 
 #[derive(Debug)]
 struct Node {

@@ -1,8 +1,6 @@
 //! A context's page table.
 
-use std::sync::Arc;
-
-use super::index::NodeId;
+use super::index::{Cursor, NodeId};
 use crate::spec::PageId;
 
 /// The pages of one context, in order, and how many of its tokens are computed. Made by
@@ -15,13 +13,6 @@ pub struct PageTable {
     pub(super) pages: Vec<PageId>,
     pub(super) len: usize,
     pub(super) cursor: Option<Cursor>,
-}
-
-/// Where a table stands in its tenant's tree: at the node of its last full page, or at the root.
-#[derive(Debug, Clone)]
-pub(super) struct Cursor {
-    pub(super) tenant: Arc<str>,
-    pub(super) node: NodeId,
 }
 
 impl PageTable {

@@ -29,13 +29,6 @@ impl PageSpan {
     }
 }
 
-/// The state of one row over one chunk.
-pub struct ChunkState<'a> {
-    pub max: f32,
-    pub sum: f32,
-    pub values: &'a [f32],
-}
-
 impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// Computes the state of every row over one chunk, from an empty state; a row that sees none of it gets the empty state.
     #[inline(always)]
@@ -117,6 +110,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// Turns a row's scores into weights `exp(s * scale - max)`, zero from `tiles.0` to `tiles.1` where the row does not see, and answers
     /// maximum and sum. The sum is taken in sixteen lanes, before the weights are rounded.
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "the index also says which keys, and either range may be empty")]
     fn softmax<I: Isa<Lhs = L>>(
         &mut self,
         isa: I,

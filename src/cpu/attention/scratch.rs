@@ -1,7 +1,6 @@
 //! The shape of attention, and a thread's memory for it.
 
-use super::chunk::ChunkState;
-use super::state::State;
+use super::state::{ChunkState, State};
 use crate::cpu::isa::{Isa, LhsElement};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, TILE_DEPTH};
 

@@ -13,6 +13,13 @@ pub struct State<'a> {
     pub values: &'a mut [f32],
 }
 
+/// The state of one row over one chunk.
+pub struct ChunkState<'a> {
+    pub max: f32,
+    pub sum: f32,
+    pub values: &'a [f32],
+}
+
 impl State<'_> {
     /// No keys yet.
     #[inline(always)]
