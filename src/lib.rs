@@ -4,10 +4,11 @@
 pub mod backend;
 pub mod cpu;
 pub mod dtype;
+pub mod emulation;
 pub mod engine;
 pub mod error;
-pub mod reference;
 pub mod kv;
+pub mod reference;
 pub mod spec;
 #[cfg(feature = "text")]
 pub mod text;
