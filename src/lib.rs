@@ -52,6 +52,7 @@
 pub mod backend;
 pub mod cpu;
 pub mod dtype;
+pub mod emulation;
 pub mod engine;
 pub mod error;
 pub mod kv;

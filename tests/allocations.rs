@@ -1,0 +1,76 @@
+//! Law 3: once warm, a step allocates nothing.
+
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use longhaul::backend::LoadOptions;
+use longhaul::cpu::{self, CpuOptions};
+use longhaul::spec::{Logits, PageId, StepBatch, Synthetic};
+
+/// The system's allocator, counting.
+struct Counting;
+
+static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes on to the system's allocator with the caller's arguments, which keep its conditions. `realloc` and
+// `alloc_zeroed` are the trait's own, which call these.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        N_ALLOCATIONS.fetch_add(1, SeqCst);
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Decode, a chunk of a prompt behind more than a chunk of attention, and both in one batch.
+fn batches() -> [StepBatch; 3] {
+    let pages: Vec<PageId> = (0..20).map(PageId).collect();
+    let (decode, chunk) = ((vec![5], 700, &pages[..11]), (vec![6; 40], 300, &pages[11..17]));
+    let batch = |sequences: &[&(Vec<u32>, usize, &[PageId])]| {
+        let mut batch = StepBatch::new();
+        for (tokens, start, pages) in sequences {
+            batch.push(tokens, *start, pages);
+            batch.logit_rows.push(batch.n_tokens() as u32 - 1);
+        }
+        batch
+    };
+    [batch(&[&decode]), batch(&[&chunk]), batch(&[&decode, &chunk])]
+}
+
+/// One test in this file: the counter counts for all threads.
+#[test]
+fn a_warm_step_allocates_nothing() {
+    let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
+    for table in cpu::tables().into_iter().filter(|t| t.available) {
+        let options = CpuOptions { table: Some(table.name.into()), pool: Some(pool.clone()), ..Default::default() };
+        let backend = cpu::open(&options).unwrap();
+        for config in tiny::tiny() {
+            let source = Synthetic::from_config(config.clone(), 1);
+            let options = LoadOptions { weights: None, n_pages: 20, max_step_tokens: 64, max_logit_rows: 8 };
+            let mut model = backend.load(&config, &source, options).unwrap();
+            let (batches, mut logits) = (batches(), Logits::new());
+            // Inside the pool, as the engine runs it: entering a pool from outside allocates.
+            let n_allocations = pool.install(|| {
+                batches.iter().for_each(|batch| model.step(batch, &mut logits).unwrap());
+                let before = N_ALLOCATIONS.load(SeqCst);
+                for _ in 0..5 {
+                    batches.iter().for_each(|batch| model.step(batch, &mut logits).unwrap());
+                }
+                N_ALLOCATIONS.load(SeqCst) - before
+            });
+            assert_eq!(n_allocations, 0, "{}, {:?}", table.name, config.architecture);
+        }
+    }
+}

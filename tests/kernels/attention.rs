@@ -1,0 +1,82 @@
+//! Attention over pages, one sequence at a time.
+
+use longhaul::emulation::Arithmetic;
+use longhaul::reference;
+use longhaul::spec::contract::CHUNK_LEN;
+use ndarray::{Array3, s};
+
+use crate::common::backends;
+use crate::sequence::{Sequence, Shape, attend, stored};
+use crate::{F32_ROUNDING, arithmetic, assert_close, assert_same_bits, lhs_rounding, table, to_f64};
+
+/// Relative error of `exp` (see `emulation`).
+const EXP_ERROR: f64 = 3e-7;
+
+/// Context lengths: one key, about a page of 64, about a chunk of 256, and several chunks with a tail.
+const KV_LEN: [usize; 8] = [1, 63, 64, 65, 255, 256, 257, 700];
+
+/// Windows: none, the own key alone, less than a chunk, more than one.
+const WINDOWS: [Option<usize>; 4] = [None, Some(1), Some(100), Some(300)];
+
+#[test]
+fn every_length_has_the_bits_of_the_emulation_and_is_close_to_the_reference() {
+    for kv_len in KV_LEN {
+        // A decode row, two rows, a chunk of a prompt that is more than one block of rows.
+        for n_tokens in [1, 2, 33].into_iter().filter(|n| *n <= kv_len) {
+            check(Shape { n_kv_heads: 1, group: 3, head_dim: 64, n_tokens, kv_len }, &WINDOWS);
+        }
+    }
+}
+
+#[test]
+fn every_head_has_the_bits_of_the_emulation_and_is_close_to_the_reference() {
+    for group in [1, 3, 4, 8] {
+        for head_dim in [16, 32, 64, 128] {
+            check(Shape { n_kv_heads: 2, group, head_dim, n_tokens: 7, kv_len: 300 }, &[None, Some(40)]);
+        }
+    }
+}
+
+fn check(shape: Shape, windows: &[Option<usize>]) {
+    let sequence = Sequence::new(shape.kv_len as u64, shape, (0..11).rev());
+    for backend in backends() {
+        let arithmetic = arithmetic(&*backend);
+        let mut kv = shape.pages(&*backend, 11);
+        sequence.store(&mut *kv);
+        for window in windows {
+            let what = format!("{} {shape:?} window {window:?}", table(&*backend));
+            let found = &attend(&mut *kv, &[&sequence], *window)[0];
+            assert_same_bits(found.view(), sequence.emulated(arithmetic, *window).view(), &what);
+            let (wanted, tolerance) = exact(&sequence, arithmetic, *window);
+            assert_close(found.view(), wanted.view(), tolerance.view(), &what);
+        }
+    }
+}
+
+/// What the reference gives, and how far from it a table may be.
+///
+/// A score is a product of head_dim terms, with a few more roundings, off by at most `score_error`; so each weight `e^score` is off by that,
+/// relative, and by what `exp` is, once in its chunk and once in every merge. Both sums have kv_len terms. The numerator and the denominator
+/// may err in opposite directions, hence twice; the table that rounds left operands adds that for the weights.
+fn exact(sequence: &Sequence, arithmetic: Arithmetic, window: Option<usize>) -> (Array3<f64>, Array3<f64>) {
+    let Shape { group, head_dim, kv_len, .. } = sequence.shape;
+    let (q, k, v) = (to_f64(&sequence.q), to_f64(&stored(&sequence.k)), to_f64(&stored(&sequence.v)));
+    let scale = f64::from(sequence.shape.scale());
+    let attention = |v: &Array3<f64>| {
+        let (q, k, v) = (q.view(), k.view(), v.view());
+        reference::attention(&reference::Attention { q, k, v, start: sequence.start(), scale, window })
+    };
+    let lhs = lhs_rounding(arithmetic);
+    let mut tolerance = attention(&v.abs());
+    for (t, h) in (0..q.dim().0).flat_map(|t| (0..q.dim().1).map(move |h| (t, h))) {
+        let q = q.slice(s![t, h, ..]).abs();
+        let score_size = |j| scale * q.dot(&k.slice(s![j, h / group, ..]).abs());
+        let largest = (0..kv_len).map(score_size).fold(0.0, f64::max);
+        let score_error = ((head_dim + 4) as f64 * F32_ROUNDING + lhs) * largest;
+        let exp_error = (kv_len.div_ceil(CHUNK_LEN) + 1) as f64 * EXP_ERROR;
+        let sum_error = (kv_len + 40) as f64 * F32_ROUNDING;
+        let error = 2.0 * (score_error + exp_error + sum_error) + lhs;
+        tolerance.slice_mut(s![t, h, ..]).mapv_inplace(|size| error.exp_m1() * size);
+    }
+    (attention(&v), tolerance)
+}

@@ -1,0 +1,57 @@
+//! Law 1: a token's logits depend on the tokens before it and on nothing else, bit for bit, on every kernel table that this machine has; and
+//! they are the bits that the contract says.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/tiny.rs"]
+mod tiny;
+
+mod contexts;
+mod histories;
+mod poison;
+mod truth;
+
+use longhaul::backend::{Backend, LoadOptions, Model};
+use longhaul::dtype::Dtype;
+use longhaul::spec::{Logits, ModelConfig, PageId, StepBatch, Synthetic, TokenId};
+
+/// Most rows of a step here.
+const MAX_STEP_TOKENS: usize = 400;
+
+/// Pages of a model here.
+const N_PAGES: usize = 40;
+
+/// A model with random weights.
+fn load(backend: &dyn Backend, config: &ModelConfig, weights: Option<Dtype>) -> Box<dyn Model> {
+    let options =
+        LoadOptions { weights, n_pages: N_PAGES, max_step_tokens: MAX_STEP_TOKENS, max_logit_rows: MAX_STEP_TOKENS };
+    backend.load(config, &Synthetic::from_config(config.clone(), 7), options).unwrap()
+}
+
+/// Some tokens of the vocabulary, different for every salt.
+fn prompt(config: &ModelConfig, n_tokens: usize, salt: u32) -> Vec<TokenId> {
+    (0..n_tokens as u32).map(|i| (i * i * 37 + i * salt * 11 + salt) % config.vocab as u32).collect()
+}
+
+/// The logits of every position: the prompt in one step, alone, in the first pages.
+fn plain(model: &mut dyn Model, tokens: &[TokenId]) -> Vec<Vec<f32>> {
+    let mut batch = StepBatch::new();
+    let pages: Vec<PageId> = (0..N_PAGES as u32).map(PageId).collect();
+    batch.push(tokens, 0, &pages);
+    batch.logit_rows = (0..tokens.len() as u32).collect();
+    let mut logits = Logits::new();
+    model.step(&batch, &mut logits).unwrap();
+    (0..tokens.len()).map(|row| logits.row(row).to_vec()).collect()
+}
+
+/// Whether every bit agrees.
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+/// Fills a page of all layers with NaN.
+fn poison(model: &mut dyn Model, page: PageId) {
+    let bytes: Vec<u8> =
+        std::iter::repeat_n(half::bf16::NAN.to_le_bytes(), model.kv().page_bytes() / 2).flatten().collect();
+    model.kv().import_page(page, &bytes).unwrap();
+}
