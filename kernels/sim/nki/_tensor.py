@@ -114,6 +114,12 @@ class NkiTensor:
         strides.insert(dim, 0)
         return self._view(shape, strides, self.offset)
 
+    def reshape_dim(self, dim, shape):
+        require(int(np.prod(shape)) == self.shape[dim], "reshape_dim", self.name, f"{self.shape[dim]} to {shape}", VIEWS)
+        require(not (self.storage.on_chip and dim == 0), "reshape_dim", self.name, "partitions stay outermost", VIEWS)
+        strides = [s * self.strides[dim] for s in _row_major(tuple(shape))]
+        return self._view((*self.shape[:dim], *shape, *self.shape[dim + 1 :]), (*self.strides[:dim], *strides, *self.strides[dim + 1 :]), self.offset)
+
     def reshape(self, shape):
         require(int(np.prod(shape)) == self.size, "reshape", self.name, f"{self.shape} to {tuple(shape)}", VIEWS)
         if self.storage.on_chip:

@@ -1,0 +1,152 @@
+"""The steps of attention over loaded pages: scores, weights and sums, masks, and the shift of the exponential."""
+
+import nki.isa as nisa
+import nki.language as nl
+
+from .attention_scratch import CHUNK, P
+
+FAR = 1e9  # a distance that no key is within
+
+
+def attend(scratch, buffer, pages, masks=False, tail_page=None):
+    """sums += exp(scale * scores - shift)^T [values | 1] for the loaded `pages` (a range) of `buffer`, all heads of the pass.
+
+    The tensor engine computes the scores of the next tiles while the scalar engine exponentiates these.
+    """
+    tiles = [(page, tile) for page in pages for tile in range(scratch.key_tiles)]
+    work = [(head, q, group) for head in range(scratch.n_heads) for q in range(len(scratch.query_tiles())) for group in _groups(scratch, q, tiles)]
+    for at in range(len(work) + 1):
+        if at < len(work):
+            _scores(scratch, at, *work[at], buffer, tail_page)
+            _weights(scratch, at, *work[at], masks)
+        if at > 0:
+            _sum(scratch, at - 1, *work[at - 1], buffer, tiles)
+
+
+def _groups(scratch, q, tiles):
+    """Tiles of keys whose scores fill two PSUM banks: (place of the first in `tiles`, the tiles, tiles per bank)."""
+    per_bank = CHUNK // scratch.query_tiles()[q][1]
+    return [(i, tiles[i : i + 2 * per_bank], per_bank) for i in range(0, len(tiles), 2 * per_bank)]
+
+
+def _scores(scratch, at, head, q, group, buffer, tail_page):
+    """scores[128 keys, columns] = keys^T queries, one matmul for each tile of keys."""
+    first, n = scratch.query_tiles()[q]
+    _, tiles, per_bank = group
+    for i, (page, tile) in enumerate(tiles):
+        keys, rows = scratch.keys_of(buffer, page, tile, head, tail_page)
+        place = nl.ds(i % per_bank * n, n)
+        nisa.nc_matmul(dst=scratch.scores[:, at % 2, i // per_bank, place], stationary=keys, moving=scratch.queries[rows, head, nl.ds(first, n)],
+                       accumulate=False)
+
+
+def _weights(scratch, at, head, q, group, masks):
+    """weights = exp(scale * scores - shift), in as few instructions as the banks allow; masked ones are replaced by 0."""
+    first, n = scratch.query_tiles()[q]
+    _, tiles, per_bank = group
+    weights, shift = scratch.weights[at % 3], scratch.shifts[:, nl.ds(head * len(scratch.query_tiles()) + q, 1)]
+    full, rest = divmod(len(tiles), per_bank)
+    pieces = [(nl.ds(0, full), per_bank * n)] * (full > 0) + [(nl.ds(full, 1), rest * n)] * (rest > 0)
+    for banks, width in pieces:
+        nisa.activation(dst=weights[:, banks, 0:width], op=nl.exp, data=scratch.scores[:, at % 2, banks, 0:width], bias=shift, scale=scratch.scale)
+    if masks:
+        for i, (_, tile) in enumerate(tiles):
+            nisa.tensor_copy_predicated(dst=weights[:, i // per_bank, nl.ds(i % per_bank * n, n)], src=0.0,
+                                        predicate=scratch.masks[:, tile, nl.ds(first, n)])
+
+
+def _sum(scratch, at, head, q, group, buffer, tiles):
+    """products = weights^T [values | 1] over all tiles, 128 columns of queries at a time; after the last tile, sums += products."""
+    d = scratch.bucket.head_dim
+    first, n = scratch.query_tiles()[q]
+    start, group_tiles, per_bank = group
+    values = scratch.values[head % 2]
+    if start == 0 and q == 0:
+        n_pages = len(tiles) // scratch.key_tiles
+        source = scratch.v[:, buffer, nl.ds(tiles[0][0], n_pages), :, head]
+        nisa.tensor_copy(dst=values[:, 0 : len(tiles), 0:d].reshape_dim(1, (n_pages, scratch.key_tiles)), src=source, engine=nisa.engine.vector)
+    last = start + len(group_tiles) == len(tiles)
+    use = (head * len(scratch.query_tiles()) + q) % 2
+    for i in range(len(group_tiles)):
+        for sub in range(-(-n // P)):
+            rows = min(P, n - sub * P)
+            nisa.nc_matmul(dst=scratch.products[0:rows, use, sub // 2, sub % 2, 0 : d + 1],
+                           stationary=scratch.weights[at % 3][:, i // per_bank, nl.ds(i % per_bank * n + sub * P, rows)],
+                           moving=values[:, start + i, 0 : d + 1], accumulate=start + i > 0)
+    for sub in range(-(-n // P)) if last else ():
+        rows = min(P, n - sub * P)
+        total = scratch.sums[0:rows, head, first // P + sub]
+        nisa.tensor_tensor(dst=total, data1=total, data2=scratch.products[0:rows, use, sub // 2, sub % 2, 0 : d + 1], op=nl.add,
+                           engine=nisa.engine.vector)
+
+
+def make_masks(scratch, low, offset):
+    """masks[p, tile, column] = 1 where slot offset + 128 tile + p of the page at `low` must not be seen by the column's query.
+
+    Positions count from the first new token: key `k` is seen by query `i` if k <= i, and with a window if k > i - window.
+    """
+    b = scratch.bucket
+    edge, limit = nl.ndarray((P, 1), dtype=nl.float32), nl.ndarray((P, b.q_len), dtype=nl.uint8)
+    for tile in range(scratch.key_tiles):
+        mask = scratch.masks[:, tile].reshape((P, b.group, b.q_len))
+        nisa.tensor_scalar(dst=edge, data=low, op0=nl.add, operand0=float(offset + tile * P), engine=nisa.engine.vector)
+        distance = scratch.distance.expand_dim(1)
+        nisa.tensor_scalar(dst=mask[:, 0:1], data=distance, op0=nl.subtract, operand0=edge, op1=nl.less, operand1=0.0,
+                           engine=nisa.engine.vector)
+        if b.window:
+            nisa.tensor_scalar(dst=limit, data=scratch.distance, op0=nl.subtract, operand0=edge, op1=nl.greater_equal,
+                               operand1=float(b.window), engine=nisa.engine.vector)
+            nisa.tensor_tensor(dst=mask[:, 0:1], data1=mask[:, 0:1], data2=limit.expand_dim(1), op=nl.logical_or, engine=nisa.engine.vector)
+        if b.group > 1:
+            nisa.tensor_copy(dst=mask[:, 1:], src=mask[:, 0:1].broadcast(1, b.group - 1), engine=nisa.engine.vector)
+
+
+def make_context_masks(scratch):
+    """Masks of the next context page. A page past the context, which the static variant reads, is out of sight altogether."""
+    low, beyond = scratch.low, nl.ndarray((P, 1), dtype=nl.float32)
+    nisa.tensor_scalar(dst=beyond, data=low, op0=nl.greater_equal, operand0=scratch.bounds[:, 0:1], op1=nl.multiply, operand1=FAR,
+                       engine=nisa.engine.vector)
+    nisa.tensor_tensor(dst=beyond, data1=beyond, data2=low, op=nl.add, engine=nisa.engine.vector)
+    make_masks(scratch, beyond, 0)
+    nisa.tensor_scalar(dst=low, data=low, op0=nl.add, operand0=float(scratch.bucket.page_len), engine=nisa.engine.vector)
+
+
+def zero_unused_values(scratch, page):
+    """Values of tail slots that hold no token become 0: selected, so that what they held never reaches a sum."""
+    unused = nl.ndarray((P, 1), dtype=nl.uint8)
+    for tile in range(scratch.key_tiles):
+        first = float(page * scratch.bucket.page_len + tile * P)
+        nisa.tensor_scalar(dst=unused, data=scratch.slots, op0=nl.add, operand0=first, op1=nl.greater_equal, operand1=scratch.bounds[:, 2:3],
+                           engine=nisa.engine.vector)
+        row = scratch.v[:, 0, 0, tile]
+        predicate = unused.expand_dim(1).broadcast(1, row.shape[1]).broadcast(2, row.shape[2])
+        nisa.tensor_copy_predicated(dst=row, src=0.0, predicate=predicate)
+
+
+def pick_shifts(scratch):
+    """shifts[:, j] = -scale * the largest score between a tile of queries and the first new keys, the same on all partitions."""
+    b, n_tiles = scratch.bucket, len(scratch.query_tiles())
+    n_keys, n_shifts = min(P, b.q_len), scratch.n_heads * n_tiles
+    largest = nl.ndarray((P, n_shifts), dtype=nl.float32)
+    for head in range(scratch.n_heads):
+        for q, (first, n) in enumerate(scratch.query_tiles()):
+            j = head * n_tiles + q
+            scores = scratch.scores[0:n_keys, j % 2, j // 2 % 2, 0:n]
+            nisa.nc_matmul(dst=scores, stationary=scratch.fresh_keys[:, head, 0:n_keys],
+                           moving=scratch.queries[0 : b.head_dim, head, nl.ds(first, n)], accumulate=False)
+            nisa.tensor_reduce(dst=largest[0:n_keys, j : j + 1], op=nl.maximum, data=scores, axis=1)
+    column = nl.ndarray((n_shifts, 1), dtype=nl.float32)
+    reduce_partitions(scratch, column, largest[0:n_keys], nl.maximum)
+    diagonal = nl.ndarray((n_shifts, n_shifts), dtype=nl.float32)
+    nisa.tensor_scalar(dst=diagonal, data=scratch.identity[0:n_shifts, 0:n_shifts], op0=nl.multiply, operand0=column, engine=nisa.engine.vector)
+    spread = scratch.products[:, 0, 0, 0, 0:n_shifts]
+    nisa.nc_matmul(dst=spread, stationary=scratch.ones[0:n_shifts], moving=diagonal, accumulate=False)
+    nisa.tensor_scalar(dst=scratch.shifts, data=spread, op0=nl.multiply, operand0=-scratch.scale, engine=nisa.engine.vector)
+
+
+def reduce_partitions(scratch, column, data, op):
+    """column[j] = op over the partitions of data[:, j]: a transpose on the tensor engine and a reduction."""
+    rows, n = data.shape
+    turned = scratch.products[0:n, 1, 0, 0, 0:rows]
+    nisa.nc_transpose(dst=turned, data=data, engine=nisa.engine.tensor)
+    nisa.tensor_reduce(dst=column, op=op, data=turned, axis=1)
