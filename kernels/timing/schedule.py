@@ -56,21 +56,15 @@ class Schedule:
 
 def schedule(context, constants, keep_events=False):
     """Schedules what `context` recorded."""
-    run = _Run(context, constants)
-    for position, instruction in enumerate(context.instructions):
-        if instruction.engine == "marker":
-            run.marker(instruction)
-            continue
-        start, end, seen = run.dma(instruction, position) if instruction.engine == "dma" else run.compute(instruction, position)
-        run.commit(instruction, seen)
-        if keep_events:
-            run.result.events.append((instruction, start, end))
+    run = _Run(context, constants, keep_events)
+    run.play(0, len(context.instructions))
     return run.result
 
 
 class _Run:
-    def __init__(self, context, constants):
+    def __init__(self, context, constants, keep_events):
         self.c = constants
+        self.instructions, self.keep_events = context.instructions, keep_events
         self.result = Schedule(constants=constants)
         self.free = defaultdict(float)
         self.floor = 0.0
@@ -82,6 +76,66 @@ class _Run:
         written = {id(s) for i in context.instructions for s, _ in i.writes}
         read = {id(s) for i in context.instructions for s, _ in i.reads}
         self.static = {id(s) for s in context.storages if not s.on_chip and not (id(s) in written and id(s) in read)}
+
+    def play(self, first, last):
+        """Schedules the instructions [first, last)."""
+        position = first
+        while position < last:
+            instruction = self.instructions[position]
+            if instruction.engine == "marker":
+                self.marker(instruction)
+                if instruction.call == "loop_begin" and instruction.work["n_times"] > 1:
+                    end = self._loop_end(position)
+                    self._play_loop(position + 1, end, instruction.work["n_times"])
+                    position = end
+                    continue
+            else:
+                start, end, seen = (self.dma if instruction.engine == "dma" else self.compute)(instruction, position)
+                self.commit(instruction, seen)
+                if self.keep_events:
+                    self.result.events.append((instruction, start, end))
+            position += 1
+
+    def _play_loop(self, first, last, n_times):
+        """Plays a loop's body until three iterations took equally long, then moves time on by the rest of them at once."""
+        took = []
+        for done in range(1, n_times + 1):
+            before = self.result.time_ns, dict(self.result.busy_ns), self.result.n_bytes, self.result.flops
+            self.play(first, last)
+            took.append(self.result.time_ns - before[0])
+            if not self.keep_events and len(took) > 3 and max(took[-3:]) - min(took[-3:]) < 1e-3:
+                self._skip(n_times - done, took[-1], before)
+                return
+
+    def _skip(self, n, took, before):
+        """`n` further iterations like the last: every clock moves on, every total grows."""
+        shift = n * took
+        for clocks in (self.free, self.last_access):
+            for key in clocks:
+                clocks[key] += shift
+        for regions in self.accesses.values():
+            for times in regions.values():
+                for by_engine in times:
+                    for engine in by_engine:
+                        by_engine[engine] += shift
+        self.dge = [t + shift for t in self.dge]
+        self.floor += shift
+        self.dma_gaps.shift(shift)
+        _, busy, n_bytes, flops = before
+        for engine, ns in self.result.busy_ns.items():
+            self.result.busy_ns[engine] = ns + n * (ns - busy.get(engine, 0.0))
+        self.result.n_bytes += n * (self.result.n_bytes - n_bytes)
+        self.result.flops += n * (self.result.flops - flops)
+        self.result.time_ns += shift
+
+    def _loop_end(self, position):
+        depth = 0
+        while True:
+            call = self.instructions[position].call
+            depth += (call == "loop_begin") - (call == "loop_end")
+            if depth == 0:
+                return position
+            position += 1
 
     def ready(self, instruction, position):
         """When the operands are ready and the destinations are free, and which engines made them so."""
@@ -173,3 +227,8 @@ class _Calendar:
             self.gaps = self.gaps[-63:] + [(self.end, start)]
         self.end = start + held
         return start
+
+    def shift(self, ns):
+        """Moves everything later by `ns`."""
+        self.gaps = [(low + ns, high + ns) for low, high in self.gaps]
+        self.end += ns

@@ -1,5 +1,6 @@
 """`NkiTensor`: a view of memory, with the documented view operations."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ class NkiTensor:
 
     @property
     def size(self):
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     # --- documented views ------------------------------------------------------------------------------------------------
 
@@ -59,20 +60,18 @@ class NkiTensor:
             at = key.index(Ellipsis)
             key = key[:at] + (slice(None),) * (self.ndim - len(key) + 1) + key[at + 1 :]
         require(len(key) <= self.ndim, "getitem", self.name, f"{len(key)} indices for {self.ndim} dimensions", VIEWS)
-        view, dim = self, 0
-        for index in key:
-            if isinstance(index, DynamicSlice):
-                view, dim = view.slice(dim, index.start, index.start + index.size), dim + 1
-            elif isinstance(index, slice):
-                start, stop, step = index.indices(view.shape[dim])
-                require(index.stop is None or index.stop <= view.shape[dim], "getitem", self.name,
-                        f"slice ends at {index.stop}, dimension {dim} has {view.shape[dim]}", VIEWS)
-                view, dim = view.slice(dim, start, stop, step), dim + 1
-            elif dim == 0 and self.storage.on_chip:
-                view, dim = view.slice(0, index, index + 1), 1
-            else:
-                view = view.select(dim, index)
-        return view
+        shape, strides, offset = [], [], self.offset
+        for dim, n in enumerate(self.shape):
+            start, stop, step = index = _bounds(key[dim] if dim < len(key) else slice(None), n)
+            require(0 <= start < stop <= n and step >= 1, "getitem", self.name, f"{index} of dimension {dim} with {n}", VIEWS)
+            if start or stop != n or step != 1:
+                self._not_indirect("getitem", dim)
+            offset += start * self.strides[dim]
+            single = dim < len(key) and isinstance(key[dim], (int, np.integer))
+            if not single or (dim == 0 and self.storage.on_chip):
+                shape.append(-(-(stop - start) // step))
+                strides.append(self.strides[dim] * step)
+        return self._view(shape, strides, offset)
 
     def slice(self, dim, start, end, step=1):
         require(0 <= start < end <= self.shape[dim] and step >= 1, "slice", self.name,
@@ -245,8 +244,9 @@ class NkiTensor:
         return shift
 
     def _view(self, shape, strides, offset):
-        view = NkiTensor(shape, self.dtype, self.storage, self.buffer, self.name)
-        view.strides, view.offset, view.indirection = tuple(strides), offset, self.indirection
+        view = NkiTensor.__new__(NkiTensor)
+        view.dtype, view.storage, view.buffer, view.name = self.dtype, self.storage, self.buffer, self.name
+        view.shape, view.strides, view.offset, view.indirection = tuple(shape), tuple(strides), offset, self.indirection
         return view
 
     def _not_indirect(self, call, dim):
@@ -280,6 +280,17 @@ def _row_major(shape):
         strides.insert(0, step)
         step *= n
     return tuple(strides)
+
+
+def _bounds(index, n):
+    """(start, stop, step) of an index into a dimension of `n`; a slice that reaches past the end keeps its end, to be refused."""
+    if isinstance(index, DynamicSlice):
+        return index.start, index.start + index.size, 1
+    if isinstance(index, slice):
+        start, stop, step = index.indices(n)
+        return start, max(stop, index.stop or 0), step
+    index = index + n if index < 0 else index
+    return index, index + 1, 1
 
 
 def _replaced(values, index, value):

@@ -54,13 +54,17 @@ def ndarray(shape, dtype, buffer=sbuf, name="", address=None):
 
 
 def fori_loop(lower, upper, body_fun, step=1):
-    """Runs `body_fun(i)` for `i` in `[lower, upper)` on the device; bounds may be registers, `i` is one."""
+    """Runs `body_fun(i)` for `i` in `[lower, upper)` on the device; bounds may be registers, `i` is one.
+
+    A run that computes no numbers records the body once: the device re-runs one copy of it, and so does the time model.
+    """
     context = current()
-    n_iterations = len(range(register_value(lower), register_value(upper), step))
+    iterations = range(register_value(lower), register_value(upper), step)
     registers = [bound for bound in (lower, upper) if isinstance(bound, VirtualRegister)]
-    context.mark("loop_begin", registers, n_iterations=n_iterations)
+    recorded = iterations if context.numeric else iterations[:1]
+    context.mark("loop_begin", registers, n_times=len(iterations) if not context.numeric else 1)
     context.loops.append(LoopBody())
-    for i in range(register_value(lower), register_value(upper), step):
+    for i in recorded:
         context.loops[-1].cursor = 0
         context.mark("loop_step")
         body_fun(VirtualRegister(i))
