@@ -43,7 +43,7 @@ def attention(q, k_new, v_new, k_pages, v_pages, counts, tables, tails, rows, bo
 
     Pseudocode:
         scatter v_new into v_pages
-        for sequence: for KV heads that fit in SBUF:
+        for KV heads that fit in SBUF: for sequence:
             tail = old tail page with k_new inserted; write its pages back
             shift = largest score between q and k_new, for each tile of queries
             for context pages (device loop, two buffers), then the tail with the causal mask:
@@ -57,21 +57,26 @@ def attention(q, k_new, v_new, k_pages, v_pages, counts, tables, tails, rows, bo
     per_head = b.group * b.q_len * 2 + -(-b.group * b.q_len // P) * (b.head_dim + 1) * 4
     n_heads = max(n for n in range(1, b.n_kv_heads + 1) if b.n_kv_heads % n == 0 and (n == 1 or n * per_head <= HEAD_BYTES))
     scratch = Scratch(b, n_heads, scale)
-    for s in range(b.n_seqs):
-        scratch.load_plan(counts, tables, tails, bounds, s)
-        for first in range(0, b.n_kv_heads, n_heads):
-            heads = nl.ds(first, n_heads)
-            scratch.load_queries(q, first, s)
-            append_keys(scratch, k_pages, k_new, heads, s)
+    scratch.load_plans(counts, tables, tails, bounds)
+    for first in range(0, b.n_kv_heads, n_heads):
+        heads = nl.ds(first, n_heads)
+        scratch.load_tokens(q, k_new, first)
+        for s in range(b.n_seqs):
+            scratch.take_plan(s)
+            if not b.static_pages:
+                scratch.load_pages(k_pages, v_pages, heads, 0, 0, 0)
+            scratch.take_tokens(s)
+            append_keys(scratch, k_pages, heads)
             scratch.clear()
             if b.static_pages:
                 clear_exactly(scratch)
+                attend_static(scratch, k_pages, v_pages, heads)
+                attend_tail(scratch, v_pages, heads, attend_exactly)
             else:
                 pick_shifts(scratch)
-            attend_context(scratch, k_pages, v_pages, heads)
-            attend_tail(scratch, v_pages, heads, attend_exactly if b.static_pages else attend)
-            if not b.static_pages:
-                recompute_if_needed(scratch, lambda: attend_again(scratch, k_pages, v_pages, heads))
+                attend_context(scratch, k_pages, v_pages, heads)
+                attend_tail(scratch, v_pages, heads, attend)
+                recompute_if_needed(scratch, lambda: attend_again(scratch, k_pages, v_pages, heads, tables, s))
             scratch.store(out, first, s)
     return out
 
@@ -89,7 +94,7 @@ def append_values(v_pages, v_new, rows):
                       oob_mode=nisa.oob_mode.skip, dge_mode=nisa.dge_mode.swdge, name="append values")
 
 
-def append_keys(scratch, k_pages, k_new, heads, s):
+def append_keys(scratch, k_pages, heads):
     """Inserts new keys into the tail at the run-time slot, in SBUF, and writes whole pages back: runs stay long."""
     b, tail = scratch.bucket, scratch.tail
     _, _, n_kv_heads, run = k_pages.shape
@@ -105,7 +110,6 @@ def append_keys(scratch, k_pages, k_new, heads, s):
     for place, piece in pieces(0):
         nisa.dma_copy(dst=piece, src=place, dge_mode=nisa.dge_mode.hwdge, name="old tail keys")
     fresh = scratch.fresh_keys
-    nisa.dma_copy(dst=fresh, src=k_new[:, heads, nl.ds(s * b.q_len, b.q_len)], name="new keys")
     length = b.n_tail * b.page_len
     slots = tail.ap(pattern=[[heads.size * length, b.head_dim], [length, heads.size], [1, b.q_len]], scalar_offset=scratch.slot, indirect_dim=2)
     nisa.tensor_copy(dst=slots, src=fresh, engine=nisa.engine.vector)
@@ -114,16 +118,18 @@ def append_keys(scratch, k_pages, k_new, heads, s):
             nisa.dma_copy(dst=place, src=piece, oob_mode=nisa.oob_mode.skip, dge_mode=nisa.dge_mode.hwdge, name="append keys")
 
 
+def attend_static(scratch, k_pages, v_pages, heads):
+    """The variant without device loops: `static_pages` pages whatever the context is, those past it masked."""
+    step = 2 * scratch.bucket.unroll
+    for page in range(scratch.bucket.static_pages):
+        scratch.load_page(k_pages, v_pages, heads, page % 2, 0, scratch.table[:, page // step, nl.ds(page % step, 1)])
+        make_context_masks(scratch)
+        attend_exactly(scratch, page % 2, range(1), True)
+
+
 def attend_context(scratch, k_pages, v_pages, heads):
-    """All full pages before the tail. While one buffer of pages is attended to, the other is loaded."""
+    """All full pages before the tail, the first of them loaded already. While one buffer is attended to, the other is loaded."""
     b = scratch.bucket
-    if b.static_pages:
-        for page in range(b.static_pages):
-            scratch.load_page(k_pages, v_pages, heads, page % 2, 0, scratch.table[:, page // (2 * b.unroll), nl.ds(page % (2 * b.unroll), 1)])
-            make_context_masks(scratch)
-            attend_exactly(scratch, page % 2, range(1), True)
-        return
-    scratch.load_pages(k_pages, v_pages, heads, 0, 0, 0)
 
     def step(i):
         scratch.load_pages(k_pages, v_pages, heads, 1, i, b.unroll)
@@ -154,19 +160,20 @@ def attend_tail(scratch, v_pages, heads, attend_pages):
     """The pages of the new tokens: keys are in SBUF, values come back from HBM, unused slots are cut off, the mask is causal."""
     b = scratch.bucket
     for page in range(b.n_tail):
-        scratch.load_values(v_pages, heads, 0, 0, scratch.tail_ids[0:1, nl.ds(page, 1)], nisa.oob_mode.skip)
+        scratch.load_values(v_pages, heads, 0, 0, scratch.tail_ids[0:1, nl.ds(page, 1)])
         zero_unused_values(scratch, page)
         make_masks(scratch, scratch.bounds[:, 0:1], page * b.page_len)
         attend_pages(scratch, 0, range(1), True, page)
 
 
-def attend_again(scratch, k_pages, v_pages, heads):
+def attend_again(scratch, k_pages, v_pages, heads, tables, s):
     """The whole attention of a pass by the exact online softmax, one page at a time."""
     scratch.clear()
     clear_exactly(scratch)
+    load = scratch.load_context(k_pages, v_pages, heads, tables, s)
 
     def page(i):
-        scratch.load_from_table(k_pages, v_pages, heads, i)
+        load(i)
         if scratch.bucket.window:
             make_context_masks(scratch)
         attend_exactly(scratch, 1, range(1), scratch.bucket.window > 0)

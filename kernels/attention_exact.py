@@ -36,8 +36,8 @@ def attend_exactly(scratch, buffer, pages, masks=False, tail_page=None):
 def _update(scratch, head, sub, columns, keys, queries, values, mask):
     """One tile of 128 keys for the columns of one subtile."""
     n, scale = columns.size, scratch.scale
-    turned, product = scratch.scores[0:n, 0, 1, 0:P], scratch.products[0:n, 0, 0, 0, 0 : values.shape[1]]
-    scores = scratch.scores[:, 0, 0, 0:n]
+    turned, product = scratch.scores[0:n, 1, 0:P], scratch.products[0:n, 0, 0, 0, 0 : values.shape[1]]
+    scores = scratch.scores[:, 0, 0:n]
     nisa.nc_matmul(dst=scores, stationary=keys, moving=queries, accumulate=False)
     scaled = nl.ndarray((P, P), dtype=nl.float32)
     nisa.tensor_scalar(dst=scaled[:, 0:n], data=scores, op0=nl.multiply, operand0=scale, engine=nisa.engine.vector)
@@ -53,7 +53,7 @@ def _update(scratch, head, sub, columns, keys, queries, values, mask):
     nisa.activation(dst=decay[0:n], op=nl.exp, data=old[0:n], bias=negative[0:n])
     weights = nl.ndarray((P, P), dtype=nl.bfloat16)
     nisa.activation(dst=weights[0:n], op=nl.exp, data=turned, bias=negative[0:n])
-    back = scratch.scores_bf16[:, 1, 0, 0:n]
+    back = scratch.scores_bf16[:, 2, 0:n]
     nisa.nc_transpose(dst=back, data=weights[0:n], engine=nisa.engine.tensor)
     stationary = nl.ndarray((P, P), dtype=nl.bfloat16)
     nisa.tensor_copy(dst=stationary[:, 0:n], src=back, engine=nisa.engine.vector)

@@ -80,7 +80,8 @@ class Plan:
 
     counts [n_seqs, 4 + 2 unroll] int32: steps of two buffers, single pages, slot of the first new token in its page, context pages;
         then the single pages.
-    tables [n_seqs, multiple of 2 unroll] int32: context pages, the first that the window sees first; padded with page 0.
+    tables [n_seqs, 2, steps, 2 unroll] int32: context pages from the first that the window sees, those of whole steps, and all of them;
+        the rest is -1, or page 0 in the variant without device loops.
     tails [n_seqs, n_tail] int32: pages of the new tokens; -1 where none is needed.
     rows [n_seqs * q_len, 1] int32: row of each new token in v_pages, [n_pages * 128 * J]; -1 for padding.
     bounds [128, n_seqs, 3] float32: first slot of the tail and of the tables, relative to the first new token; slots used in the tail.
@@ -98,7 +99,7 @@ def plan(bucket, starts, n_new, page_tables):
     b, n = bucket, bucket.n_seqs
     step = 2 * b.unroll
     counts, tails = np.zeros((n, 4 + step), np.int32), np.full((n, b.n_tail), -1, np.int32)
-    tables = np.zeros((n, (-(-b.max_pages // step) + 1) * step), np.int32)
+    tables = np.full((n, 2, (-(-b.max_pages // step) + 1) * step), 0 if b.static_pages else -1, np.int32)
     rows, bounds = np.full((n * b.q_len, 1), -1, np.int32), np.zeros((P, n, 3), np.float32)
     for s, (start, new, table) in enumerate(zip(starts, n_new, page_tables)):
         if not 0 < new <= b.q_len:
@@ -115,13 +116,15 @@ def plan(bucket, starts, n_new, page_tables):
         n_singles = n_context % step
         counts[s, :4] = n_context // step, n_singles, start % b.page_len, n_context
         counts[s, 4 : 4 + n_singles] = table[tail - n_singles : tail]
-        tables[s, :n_context] = table[first:tail]
+        in_steps = n_context if b.static_pages else n_context - n_singles
+        tables[s, 0, :in_steps] = table[first : first + in_steps]
+        tables[s, 1, :n_context] = table[first:tail]
         tails[s, : last + 1 - tail] = table[tail : last + 1]
         slots = np.arange(start, start + new)
         pages, slot = np.asarray(table)[slots // b.page_len], slots % b.page_len
         rows[s * b.q_len : s * b.q_len + new, 0] = (pages * P + slot % P) * (b.page_len // P) + slot // P
         bounds[:, s] = -(start % b.page_len), first * b.page_len - start, start % b.page_len + new
-    return Plan(counts, tables, tails, rows, bounds)
+    return Plan(counts, tables.reshape(n, 2, -1, step), tails, rows, bounds)
 
 
 def reference(q, k, v, starts, scale, window=0):

@@ -15,18 +15,29 @@ def attend(scratch, buffer, pages, masks=False, tail_page=None):
     """
     tiles = [(page, tile) for page in pages for tile in range(scratch.key_tiles)]
     work = [(head, q, group) for head in range(scratch.n_heads) for q in range(len(scratch.query_tiles())) for group in _groups(scratch, q, tiles)]
-    for at in range(len(work) + 1):
+    ahead = scratch.n_slots - 1
+    for at in range(len(work) + ahead):
         if at < len(work):
+            _take_values(scratch, *work[at], buffer, tiles)
             _scores(scratch, at, *work[at], buffer, tail_page)
             _weights(scratch, at, *work[at], masks)
-        if at > 0:
-            _sum(scratch, at - 1, *work[at - 1], buffer, tiles)
+        if at >= ahead:
+            _sum(scratch, at - ahead, *work[at - ahead], tiles)
+
+
+def _take_values(scratch, head, q, group, buffer, tiles):
+    """Before a head's first tile: its values to where a column of ones stands beside them."""
+    if group[0] == 0 and q == 0:
+        n_pages, d = len(tiles) // scratch.key_tiles, scratch.bucket.head_dim
+        place = scratch.values[head % len(scratch.values)][:, 0 : len(tiles), 0:d].reshape_dim(1, (n_pages, scratch.key_tiles))
+        nisa.tensor_copy(dst=place, src=scratch.v[:, buffer, nl.ds(tiles[0][0], n_pages), :, head], engine=nisa.engine.vector)
 
 
 def _groups(scratch, q, tiles):
-    """Tiles of keys whose scores fill two PSUM banks: (place of the first in `tiles`, the tiles, tiles per bank)."""
+    """Tiles of keys whose scores fill a slot of PSUM: (place of the first in `tiles`, the tiles, tiles per bank)."""
     per_bank = CHUNK // scratch.query_tiles()[q][1]
-    return [(i, tiles[i : i + 2 * per_bank], per_bank) for i in range(0, len(tiles), 2 * per_bank)]
+    size = 4 // scratch.n_slots * per_bank
+    return [(i, tiles[i : i + size], per_bank) for i in range(0, len(tiles), size)]
 
 
 def _scores(scratch, at, head, q, group, buffer, tail_page):
@@ -36,7 +47,7 @@ def _scores(scratch, at, head, q, group, buffer, tail_page):
     for i, (page, tile) in enumerate(tiles):
         keys, rows = scratch.keys_of(buffer, page, tile, head, tail_page)
         place = nl.ds(i % per_bank * n, n)
-        nisa.nc_matmul(dst=scratch.scores[:, at % 2, i // per_bank, place], stationary=keys, moving=scratch.queries[rows, head, nl.ds(first, n)],
+        nisa.nc_matmul(dst=scratch.scores[:, scratch.bank(at) + i // per_bank, place], stationary=keys, moving=scratch.queries[rows, head, nl.ds(first, n)],
                        accumulate=False)
 
 
@@ -44,34 +55,32 @@ def _weights(scratch, at, head, q, group, masks):
     """weights = exp(scale * scores - shift), in as few instructions as the banks allow; masked ones are replaced by 0."""
     first, n = scratch.query_tiles()[q]
     _, tiles, per_bank = group
-    weights, shift = scratch.weights[at % 3], scratch.shifts[:, nl.ds(head * len(scratch.query_tiles()) + q, 1)]
+    weights, bank = scratch.weights[at % len(scratch.weights)], scratch.bank(at)
+    shift = scratch.shifts[:, nl.ds(head * len(scratch.query_tiles()) + q, 1)]
     full, rest = divmod(len(tiles), per_bank)
-    pieces = [(nl.ds(0, full), per_bank * n)] * (full > 0) + [(nl.ds(full, 1), rest * n)] * (rest > 0)
-    for banks, width in pieces:
-        nisa.activation(dst=weights[:, banks, 0:width], op=nl.exp, data=scratch.scores[:, at % 2, banks, 0:width], bias=shift, scale=scratch.scale)
+    pieces = [(0, full, per_bank * n)] * (full > 0) + [(full, 1, rest * n)] * (rest > 0)
+    for first_bank, banks, width in pieces:
+        nisa.activation(dst=weights[:, nl.ds(first_bank, banks), 0:width], op=nl.exp,
+                        data=scratch.scores[:, nl.ds(bank + first_bank, banks), 0:width], bias=shift, scale=scratch.scale)
     if masks:
         for i, (_, tile) in enumerate(tiles):
             nisa.tensor_copy_predicated(dst=weights[:, i // per_bank, nl.ds(i % per_bank * n, n)], src=0.0,
                                         predicate=scratch.masks[:, tile, nl.ds(first, n)])
 
 
-def _sum(scratch, at, head, q, group, buffer, tiles):
+def _sum(scratch, at, head, q, group, tiles):
     """products = weights^T [values | 1] over all tiles, 128 columns of queries at a time; after the last tile, sums += products."""
     d = scratch.bucket.head_dim
     first, n = scratch.query_tiles()[q]
     start, group_tiles, per_bank = group
-    values = scratch.values[head % 2]
-    if start == 0 and q == 0:
-        n_pages = len(tiles) // scratch.key_tiles
-        source = scratch.v[:, buffer, nl.ds(tiles[0][0], n_pages), :, head]
-        nisa.tensor_copy(dst=values[:, 0 : len(tiles), 0:d].reshape_dim(1, (n_pages, scratch.key_tiles)), src=source, engine=nisa.engine.vector)
+    values, weights = scratch.values[head % len(scratch.values)], scratch.weights[at % len(scratch.weights)]
     last = start + len(group_tiles) == len(tiles)
     use = (head * len(scratch.query_tiles()) + q) % 2
     for i in range(len(group_tiles)):
         for sub in range(-(-n // P)):
             rows = min(P, n - sub * P)
             nisa.nc_matmul(dst=scratch.products[0:rows, use, sub // 2, sub % 2, 0 : d + 1],
-                           stationary=scratch.weights[at % 3][:, i // per_bank, nl.ds(i % per_bank * n + sub * P, rows)],
+                           stationary=weights[:, i // per_bank, nl.ds(i % per_bank * n + sub * P, rows)],
                            moving=values[:, start + i, 0 : d + 1], accumulate=start + i > 0)
     for sub in range(-(-n // P)) if last else ():
         rows = min(P, n - sub * P)
@@ -131,7 +140,7 @@ def pick_shifts(scratch):
     for head in range(scratch.n_heads):
         for q, (first, n) in enumerate(scratch.query_tiles()):
             j = head * n_tiles + q
-            scores = scratch.scores[0:n_keys, j % 2, j // 2 % 2, 0:n]
+            scores = scratch.scores[0:n_keys, j % 4, 0:n]
             nisa.nc_matmul(dst=scores, stationary=scratch.fresh_keys[:, head, 0:n_keys],
                            moving=scratch.queries[0 : b.head_dim, head, nl.ds(first, n)], accumulate=False)
             nisa.tensor_reduce(dst=largest[0:n_keys, j : j + 1], op=nl.maximum, data=scores, axis=1)

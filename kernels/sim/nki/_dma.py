@@ -27,7 +27,8 @@ def dma_copy(dst, src, priority=None, oob_mode=oob_mode.error, dge_mode=dge_mode
     elif dst.storage.bytes is not None:
         write(dst, None)
     reads = [src] + [t.indirection.offset for t in (dst, src) if t.indirection]
-    current().record("dma", "dma_copy", reads, [dst], name, mode=mode, trigger=engine.name, **_transfer(dst, src))
+    moved = _transfer(dst, src) if not any(_skipped(t) for t in (dst, src)) else dict(n_bytes=0, run_bytes=1, n_descriptors=0, n_partitions=1)
+    current().record("dma", "dma_copy", reads, [dst], name, mode=mode, trigger=engine.name, **moved)
 
 
 def _checked_mode(dst, src, mode, trigger):
@@ -106,6 +107,12 @@ def _row_offsets(view, oob):
                 for d, (n, s) in enumerate(zip(view.shape[1:], view.strides[1:]), start=1))
     base = view.offset + np.where(missing, 0, rows) * view.indirection.stride
     return base.reshape([-1] + [1] * (view.ndim - 1)) + inner, missing
+
+
+def _skipped(view):
+    """Whether a run-time address is out of bounds, so that nothing moves."""
+    return view.indirection is not None and not view.indirection.vector and not (
+        0 <= scalar_value(view.indirection.offset) < view.indirection.bound)
 
 
 def _transfer(dst, src):

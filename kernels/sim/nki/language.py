@@ -41,6 +41,11 @@ class _TileSize:
 tile_size = _TileSize()
 
 
+def is_sbuf(buffer):
+    """Whether `buffer` is SBUF."""
+    return buffer == SBUF
+
+
 def ds(start, size):
     """A slice of `size` elements from `start`."""
     return DynamicSlice(start, size)
@@ -56,20 +61,22 @@ def ndarray(shape, dtype, buffer=sbuf, name="", address=None):
 def fori_loop(lower, upper, body_fun, step=1):
     """Runs `body_fun(i)` for `i` in `[lower, upper)` on the device; bounds may be registers, `i` is one.
 
-    A run that computes no numbers records the body once: the device re-runs one copy of it, and so does the time model.
+    A run that computes no numbers records the body of the first iteration, to be repeated by the time model, and that of the last, where
+    a prefetch past the end is skipped.
     """
     context = current()
     iterations = range(register_value(lower), register_value(upper), step)
     registers = [bound for bound in (lower, upper) if isinstance(bound, VirtualRegister)]
-    recorded = iterations if context.numeric else iterations[:1]
-    context.mark("loop_begin", registers, n_times=len(iterations) if not context.numeric else 1)
+    parts = [(iterations, 1)] if context.numeric or len(iterations) < 3 else [(iterations[:1], len(iterations) - 1), (iterations[-1:], 1)]
     context.loops.append(LoopBody())
-    for i in recorded:
-        context.loops[-1].cursor = 0
-        context.mark("loop_step")
-        body_fun(VirtualRegister(i))
+    for recorded, n_times in parts:
+        context.mark("loop_begin", registers, n_times=n_times)
+        for i in recorded:
+            context.loops[-1].cursor = 0
+            context.mark("loop_step")
+            body_fun(VirtualRegister(i))
+        context.mark("loop_end")
     context.loops.pop()
-    context.mark("loop_end")
 
 
 def program_id(axis=0):
