@@ -25,3 +25,10 @@ def tolerance(x, weights, result, scale=None):
     magnitude = np.abs(x.astype(np.float64)) @ np.abs(weights.astype(np.float64)).T
     magnitude = magnitude * (1.0 if scale is None else np.abs(scale))
     return (x.shape[1] + 2) * EPSILON["float32"] * magnitude + EPSILON["bfloat16"] / 2 * np.abs(result) + 1e-30
+
+
+def gate_tolerance(x, gate, up, result, gate_scale=None, up_scale=None):
+    """As `tolerance`, for silu(g) * u: errors of g and u carried through, |silu'| < 1.1 and |silu(g)| <= |g|, 2^-20 for the activation."""
+    g, u = matmul(x, gate, gate_scale), matmul(x, up, up_scale)
+    dg, du = (tolerance(x, w, 0.0, s) for w, s in ((gate, gate_scale), (up, up_scale)))
+    return 1.1 * dg * np.abs(u) + np.abs(g) * du + 2.0**-20 * np.abs(g * u) + EPSILON["bfloat16"] / 2 * np.abs(result) + 1e-30
