@@ -15,7 +15,8 @@ def busy_and_latency_ns(instruction, c):
 
 
 def _tensor(work, c):
-    cycles = max(work["n_moving"], c["matmul_min_cycles"], work["n_stationary"] / c["stationary_speedup"])
+    load = work["n_stationary"] / c["stationary_speedup"]
+    cycles = max(work["n_moving"], c["matmul_min_cycles"], load) + c["stationary_exposed"] * load
     if work["is_float32"]:
         cycles *= c["float32_matmul_factor"] / (2 if work["is_transpose"] else 1)
     return cycles / c["tensor_ghz"], c["matmul_latency_cycles"] / c["tensor_ghz"]

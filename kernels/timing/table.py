@@ -27,6 +27,7 @@ TABLE = {
     "gpsimd_ghz": Constant(1.2, 1.2, "GHz", "trn2, trn3: Compute Engine Specifications"),
     "matmul_min_cycles": Constant(64, 64, "cycles", "trn1: MM_INIT_LATENCY, issue interval max(N, 64)"),
     "stationary_speedup": Constant(4, 4, "columns per cycle", "trn1: Fast LoadStationary, up to 4x"),
+    "stationary_exposed": Constant(0, 0, "share", "trn1: background LoadStationary, hidden behind the matmul before; 1 would be none hidden"),
     "float32_matmul_factor": Constant(4, 4, "times bf16", "trn1: FP32 costs 4x"),
     "matmul_latency_cycles": Constant(192, 192, "cycles", f"{ASSUMED}: 128 rows of the array and one issue interval of 64"),
     "access_cycles": Constant(60, 60, "cycles", "trn1: Tensor access overhead, about 60 cycles, charged to every instruction"),
@@ -56,6 +57,8 @@ SWEPT = {
     "swdge_ns": (500, 1000, 4000),
     "gpsimd_cycles_per_element": (1, 2, 8),
     "matmul_latency_cycles": (64, 192, 384),
+    "stationary_speedup": (1, 4),
+    "stationary_exposed": (0, 1),
 }
 
 
