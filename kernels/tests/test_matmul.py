@@ -30,7 +30,9 @@ def test_matmul_matches_reference(case, monkeypatch):
     monkeypatch.setenv("NEURON_PLATFORM_TARGET_OVERRIDE", case["target"])
     x, w, scale, bias = operands(case)
     channels = lambda values: None if values is None else layouts.pack_channels(values)
-    packed = matmul.matmul(layouts.pack_features(x), layouts.pack_weights(w), case["k"], case["n"], channels(scale), channels(bias))
+    features = layouts.pack_features(x)
+    features[case["k"] % 128 or 128 :, -1] = np.nan  # what an output beyond N leaves in HBM must not matter
+    packed = matmul.matmul(features, layouts.pack_weights(w), case["k"], case["n"], channels(scale), channels(bias))
     got = layouts.unpack_features(packed, case["n"]).astype(np.float64)
     want = matmul_reference.matmul(x, w, scale, bias)
     assert (np.abs(got - want) <= matmul_reference.tolerance(x, w, want, scale)).all()
