@@ -36,10 +36,11 @@ def attention(q, k_new, v_new, k_pages, v_pages, counts, tables, tails, rows, bo
         bucket: `attention_plan.Bucket`, compile-time.
         scale: factor on the scores, compile-time.
 
-    Returns: [n_tokens, n_heads, head_dim] @ HBM, bfloat16. Rows of padding are undefined.
+    Returns: ([n_tokens, n_heads, head_dim] @ HBM, bfloat16, of which rows of padding are undefined; k_pages; v_pages): pages are returned
+        so that the compiler binds them as outputs too.
 
     Notes: reads exactly the pages that hold context (or `static_pages`, in the variant without device loops). Unused slots of a page may
-        hold anything, NaN included. A sequence's tail pages must be its own. The tables' padding must name a page that exists.
+        hold anything, NaN included. Launched on two cores, `attention[2]`, each does half of the KV heads. A sequence's tail pages must be its own. The tables' padding must name a page that exists.
 
     Pseudocode:
         scatter v_new into v_pages
@@ -53,12 +54,14 @@ def attention(q, k_new, v_new, k_pages, v_pages, counts, tables, tails, rows, bo
     """
     b = bucket
     out = nl.ndarray((q.shape[2], b.n_heads, b.head_dim), dtype=nl.bfloat16, buffer=nl.shared_hbm)
-    append_values(v_pages, v_new, rows)
+    n_local = b.n_kv_heads // nl.num_programs()
+    base = nl.program_id() * n_local
+    append_values(v_pages, v_new, rows, base * b.head_dim, n_local * b.head_dim)
     per_head = b.group * b.q_len * 2 + -(-b.group * b.q_len // P) * (b.head_dim + 1) * 4
-    n_heads = max(n for n in range(1, b.n_kv_heads + 1) if b.n_kv_heads % n == 0 and (n == 1 or n * per_head <= HEAD_BYTES))
+    n_heads = max(n for n in range(1, n_local + 1) if n_local % n == 0 and (n == 1 or n * per_head <= HEAD_BYTES))
     scratch = Scratch(b, n_heads, scale)
     scratch.load_plans(counts, tables, tails, bounds)
-    for first in range(0, b.n_kv_heads, n_heads):
+    for first in range(base, base + n_local, n_heads):
         heads = nl.ds(first, n_heads)
         scratch.load_tokens(q, k_new, first)
         for s in range(b.n_seqs):
@@ -78,19 +81,19 @@ def attention(q, k_new, v_new, k_pages, v_pages, counts, tables, tails, rows, bo
                 attend_tail(scratch, v_pages, heads, attend)
                 recompute_if_needed(scratch, lambda: attend_again(scratch, k_pages, v_pages, heads, tables, s))
             scratch.store(out, first, s)
-    return out
+    return out, k_pages, v_pages
 
 
-def append_values(v_pages, v_new, rows):
-    """Scatters new values to their rows, 128 tokens at a time; one row holds all heads of a token."""
-    n_tokens, width = v_new.shape
+def append_values(v_pages, v_new, rows, start, width):
+    """Scatters `width` columns of new values from column `start` to their rows, 128 tokens at a time; a row holds all heads of a token."""
+    n_tokens, row = v_new.shape
     for first in range(0, n_tokens, P):
         n = min(P, n_tokens - first)
         tile, index = nl.ndarray((P, width), dtype=v_new.dtype), nl.ndarray((P, 1), dtype=nl.int32)
-        nisa.dma_copy(dst=tile[0:n], src=v_new[nl.ds(first, n)])
+        nisa.dma_copy(dst=tile[0:n], src=v_new[nl.ds(first, n), nl.ds(start, width)])
         nisa.dma_copy(dst=index[0:n], src=rows[nl.ds(first, n)])
-        flat = v_pages.reshape((v_pages.size // width, width))
-        nisa.dma_copy(dst=flat.ap(pattern=[[width, n], [1, width]], vector_offset=index[0:n], indirect_dim=0), src=tile[0:n],
+        flat = v_pages.reshape((v_pages.size // row, row))
+        nisa.dma_copy(dst=flat.ap(pattern=[[row, n], [1, width]], offset=start, vector_offset=index[0:n], indirect_dim=0), src=tile[0:n],
                       oob_mode=nisa.oob_mode.skip, dge_mode=nisa.dge_mode.swdge, name="append values")
 
 

@@ -44,7 +44,7 @@ def arguments(bucket, q, k, v, starts, k_pages, v_pages, tables, scale):
     return packed_q, packed_k, packed_v, k_pages, v_pages, p.counts, p.tables, p.tails, p.rows, p.bounds, bucket, scale
 
 
-def attend(bucket, q, k, v, starts, k_pages, v_pages, tables, scale):
-    """Runs the kernel; the pages are updated in place. Returns [n_seqs][n_new, n_heads, head_dim]."""
-    out = attention(*arguments(bucket, q, k, v, starts, k_pages, v_pages, tables, scale))
+def attend(bucket, q, k, v, starts, k_pages, v_pages, tables, scale, n_cores=1):
+    """Runs the kernel on `n_cores`; the pages are updated in place. Returns [n_seqs][n_new, n_heads, head_dim]."""
+    out, _, _ = attention[n_cores](*arguments(bucket, q, k, v, starts, k_pages, v_pages, tables, scale))
     return [out[s * bucket.q_len : s * bucket.q_len + len(queries)] for s, queries in enumerate(q)]

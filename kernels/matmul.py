@@ -32,7 +32,7 @@ def matmul(x, weights, k, n, scale=None, bias=None):
     Returns: [128, NT, M] @ HBM, bfloat16; outputs beyond N are not written.
 
     Notes: K and N need not be multiples of 128: the last tile uses fewer partitions. 1 <= M; beyond 2,048 (less when K is large) M runs in
-        blocks, each of which reads the weights again.
+        blocks, each of which reads the weights again. Launched on two cores, `matmul[2]`, each computes half of the tiles of N.
 
     Pseudocode:
         for block of M: load x
@@ -89,6 +89,8 @@ def _project(x, weights, k, n, finish, n_parts):
     group = min(n_tiles, max(1, RUN_BYTES // tile_bytes))
     n_buffers = max(2, min(4, W_BYTES // (group * tile_bytes)))
     store_group = min(n_tiles, max(group, -(-4096 // (block * 2))))
+    per_core = -(-n_tiles // nl.num_programs())
+    low, high = min(nl.program_id() * per_core, n_tiles), min((nl.program_id() + 1) * per_core, n_tiles)
     buffers = [nl.ndarray((P, group * n_parts, k_tiles, P), dtype=weights.dtype) for _ in range(n_buffers)]
     results = [nl.ndarray((P, store_group, block), dtype=nl.bfloat16) for _ in range(2)]
     x_sb = nl.ndarray((P, k_tiles, block), dtype=x.dtype)
@@ -97,15 +99,15 @@ def _project(x, weights, k, n, finish, n_parts):
     for m_start in range(0, m, block):
         m_size = min(block, m - m_start)
         n_chunks = -(-m_size // CHUNK)
-        for first in range(0, n_tiles, group):
-            size = min(group, n_tiles - first)
+        for first in range(low, high, group):
+            size = min(group, high - first)
             w_sb, n_loads = buffers[n_loads % n_buffers], n_loads + 1
             nisa.dma_copy(dst=w_sb[:, 0 : size * n_parts], src=weights[:, nl.ds(first * n_parts, size * n_parts)],
                           dge_mode=nisa.dge_mode.none, name="weights")
-            if first == 0:
+            if first == low:
                 _load_activations(x_sb, x, m_start, m_size, k_tiles, m)
             # The first pass takes all of PSUM, so that the tensor engine keeps up with x arriving; then half drains while half fills.
-            per_pass = max(1, N_BANKS // (n_parts * n_chunks) // (1 if first == 0 else 2))
+            per_pass = max(1, N_BANKS // (n_parts * n_chunks) // (1 if first == low else 2))
             for t in range(0, size, per_pass):
                 batch = [(j, bank + (j - t) * n_parts * n_chunks) for j in range(t, min(t + per_pass, size))]
                 bank += len(batch) * n_parts * n_chunks
@@ -117,9 +119,9 @@ def _project(x, weights, k, n, finish, n_parts):
                     for c in range(n_chunks):
                         columns = min(CHUNK, m_size - c * CHUNK)
                         psums = [psum[0:rows, (start + part * n_chunks + c) % N_BANKS, 0:columns] for part in range(n_parts)]
-                        finish(result[0:rows, tile % store_group, nl.ds(c * CHUNK, columns)], psums, tile, rows)
-                    if tile % store_group == store_group - 1 or tile == n_tiles - 1:
-                        _store(out, result, tile, store_group, n, m_start, m_size)
+                        finish(result[0:rows, (tile - low) % store_group, nl.ds(c * CHUNK, columns)], psums, tile, rows)
+                    if (tile - low) % store_group == store_group - 1 or tile == high - 1:
+                        _store(out, result, tile - (tile - low) % store_group, tile, n, m_start, m_size)
                         n_stores += 1
     return out
 
@@ -175,9 +177,8 @@ def _channels(values):
     return sb
 
 
-def _store(out, result, tile, store_group, n, m_start, m_size):
-    """Stores the finished tiles of a group; a last tile of fewer than 128 outputs goes alone."""
-    first = tile - tile % store_group
+def _store(out, result, first, tile, n, m_start, m_size):
+    """Stores the finished tiles from `first` to `tile`; a last tile of fewer than 128 outputs goes alone."""
     whole = min(tile + 1, n // P) - first
     if whole > 0:
         nisa.dma_copy(dst=out[:, nl.ds(first, whole), nl.ds(m_start, m_size)], src=result[:, 0:whole, 0:m_size],

@@ -21,11 +21,11 @@ def sequences(rng, starts, n_new, n_heads, n_kv_heads, d, gain=1.0):
     return q, k, v
 
 
-def check(bucket, q, k, v, starts, seed=0):
+def check(bucket, q, k, v, starts, seed=0, n_cores=1):
     """Runs the kernel; compares results and pages."""
     rng, scale = np.random.default_rng(seed), bucket.head_dim**-0.5
     k_pages, v_pages, tables = attention_host.place(rng, k, v, starts, bucket.page_len)
-    got = attention_host.attend(bucket, q, k, v, starts, k_pages, v_pages, tables, scale)
+    got = attention_host.attend(bucket, q, k, v, starts, k_pages, v_pages, tables, scale, n_cores)
     want = attention_plan.reference(q, k, v, starts, scale, bucket.window)
     for s, table in enumerate(tables):
         error = np.abs(got[s].astype(np.float64) - want[s])
@@ -78,6 +78,13 @@ def test_ordinary_scores_are_not_computed_again(monkeypatch):
     starts = [1000]
     q, k, v = sequences(np.random.default_rng(2), starts, [7], 4, 2, 128)
     check(bucket_for(q, starts, 128, 2), q, k, v, starts)
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_two_cores_share_the_heads(static):
+    starts = [300, 40]
+    q, k, v = sequences(np.random.default_rng(4), starts, [3, 2], 8, 2, 128)
+    check(bucket_for(q, starts, 128, 2, static=static), q, k, v, starts, n_cores=2)
 
 
 def test_padded_rows_change_nothing():

@@ -54,6 +54,15 @@ def test_silu_gate_matches_reference(m, k, n, quantised):
     assert (np.abs(got - want) <= matmul_reference.gate_tolerance(x, gate, up, want, gate_scale, up_scale)).all()
 
 
+@pytest.mark.parametrize("m, n", [(1, 700), (600, 192), (3, 64)])
+def test_two_cores_share_the_outputs(m, n):
+    rng = np.random.default_rng(n)
+    x, w = rng.standard_normal((m, 192)).astype(BF16), rng.standard_normal((n, 192)).astype(BF16)
+    args = layouts.pack_features(x), layouts.pack_weights(w), 192, n
+    one, two = (layouts.unpack_features(matmul.matmul[cores](*args), n).astype(np.float32) for cores in (1, 2))
+    assert np.allclose(one, two, rtol=2.0**-7, atol=1e-6)
+
+
 def test_packed_weights_are_where_the_layout_says():
     w = np.arange(192 * 300, dtype=np.float32).reshape(192, 300)
     packed = layouts.pack_weights(w)
