@@ -5,7 +5,7 @@
 Inputs are exact in bfloat16 (weights of the fp8 case are U8 bits of float8_e4m3 with a scale per channel), so every side computes from the
 same numbers. `out` is the reference in F64, `kernel` what the simulated kernel gave in BF16, `tolerance` how far apart they may be. Shapes are the
 plain ones of `src/reference`, not the kernels' layouts; `packed` shows one weight matrix as the matmul kernel wants it, and `k_page`, `v_page` the
-last page of the attention case. Metadata: kernel, start, scale, window (0 is none), seed.
+last page of the attention case. `stand-in.neff` is what compile.StandIn makes of NEFF_PROGRAM for trn2, LNC 1. Metadata: kernel, start, scale, window (0 is none), seed.
 """
 
 import pathlib
@@ -14,9 +14,12 @@ import ml_dtypes
 import numpy as np
 
 from . import attention_host, attention_plan, layouts, matmul, matmul_reference, safetensors
+from .compile import StandIn
+from .programs import matmul_program
 
 FOLDER = pathlib.Path(__file__).with_name("golden")
 BF16 = np.dtype(ml_dtypes.bfloat16)
+NEFF_PROGRAM = matmul_program("matmul", 4, 192, 320)
 
 
 def draw(rng, *shape):
@@ -84,7 +87,8 @@ def main():
     FOLDER.mkdir(exist_ok=True)
     for name, make in CASES.items():
         (FOLDER / f"{name}.safetensors").write_bytes(safetensors.encode(*make()))
-    print(f"{len(CASES)} files in {FOLDER}")
+    (FOLDER / "stand-in.neff").write_bytes(StandIn().compile(NEFF_PROGRAM, "trn2", 1))
+    print(f"{len(CASES) + 1} files in {FOLDER}")
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ SWEPT = {
     "access_cycles": (60, 100, 200),
     "dma_latency_ns": (1300, 2000, 4000),
     "swdge_ns": (500, 1000, 4000),
+    "swdge_descriptor_ns": (1, 8, 100),
+    "register_ns": (0, 100, 1000),
     "gpsimd_cycles_per_element": (1, 2, 8),
     "matmul_latency_cycles": (64, 192, 384),
     "stationary_speedup": (1, 4),
