@@ -12,8 +12,10 @@ import nki.isa as nisa
 import nki.language as nl
 
 from .attention_exact import attend_exactly, clear_exactly, recompute_if_needed
+from .attention_masks import make_context_masks, make_masks, zero_unused_values
+from .attention_pages import load_context, load_page, load_pages, load_single, load_values
 from .attention_scratch import Scratch
-from .attention_steps import attend, make_context_masks, make_masks, pick_shifts, zero_unused_values
+from .attention_steps import attend, pick_shifts
 
 P = 128
 HEAD_BYTES = 96 * 1024  # SBUF per partition for queries and accumulators of the heads of one pass
@@ -40,7 +42,8 @@ def attention(q, k_new, v_new, k_pages, v_pages, counts, tables, tails, rows, bo
         so that the compiler binds them as outputs too.
 
     Notes: reads exactly the pages that hold context (or `static_pages`, in the variant without device loops). Unused slots of a page may
-        hold anything, NaN included. Launched on two cores, `attention[2]`, each does half of the KV heads. A sequence's tail pages must be its own. The tables' padding must name a page that exists.
+        hold anything, NaN included. A sequence's tail pages must be its own. Launched on two cores, `attention[2]`, each does half of the
+        KV heads.
 
     Pseudocode:
         scatter v_new into v_pages
@@ -59,28 +62,27 @@ def attention(q, k_new, v_new, k_pages, v_pages, counts, tables, tails, rows, bo
     append_values(v_pages, v_new, rows, base * b.head_dim, n_local * b.head_dim)
     per_head = b.group * b.q_len * 2 + -(-b.group * b.q_len // P) * (b.head_dim + 1) * 4
     n_heads = max(n for n in range(1, n_local + 1) if n_local % n == 0 and (n == 1 or n * per_head <= HEAD_BYTES))
-    scratch = Scratch(b, n_heads, scale)
+    scratch = Scratch(b, n_heads, scale, k_pages, v_pages)
     scratch.load_plans(counts, tables, tails, bounds)
     for first in range(base, base + n_local, n_heads):
-        heads = nl.ds(first, n_heads)
         scratch.load_tokens(q, k_new, first)
         for s in range(b.n_seqs):
             scratch.take_plan(s)
             if not b.static_pages:
-                scratch.load_pages(k_pages, v_pages, heads, 0, 0, 0)
+                load_pages(scratch, 0, 0, 0)
             scratch.take_tokens(s)
-            append_keys(scratch, k_pages, heads)
+            append_keys(scratch)
             scratch.clear()
             if b.static_pages:
                 clear_exactly(scratch)
-                attend_static(scratch, k_pages, v_pages, heads)
-                attend_tail(scratch, v_pages, heads, attend_exactly)
+                attend_static(scratch)
+                attend_tail(scratch, attend_exactly)
             else:
                 pick_shifts(scratch)
-                attend_context(scratch, k_pages, v_pages, heads)
-                attend_tail(scratch, v_pages, heads, attend)
-                recompute_if_needed(scratch, lambda: attend_again(scratch, k_pages, v_pages, heads, tables, s))
-            scratch.store(out, first, s)
+                attend_context(scratch)
+                attend_tail(scratch, attend)
+                recompute_if_needed(scratch, lambda: attend_again(scratch, tables, s))
+            scratch.store(out, s)
     return out, k_pages, v_pages
 
 
@@ -93,57 +95,64 @@ def append_values(v_pages, v_new, rows, start, width):
         nisa.dma_copy(dst=tile[0:n], src=v_new[nl.ds(first, n), nl.ds(start, width)])
         nisa.dma_copy(dst=index[0:n], src=rows[nl.ds(first, n)])
         flat = v_pages.reshape((v_pages.size // row, row))
-        nisa.dma_copy(dst=flat.ap(pattern=[[row, n], [1, width]], offset=start, vector_offset=index[0:n], indirect_dim=0), src=tile[0:n],
-                      oob_mode=nisa.oob_mode.skip, dge_mode=nisa.dge_mode.swdge, name="append values")
+        nisa.dma_copy(
+            dst=flat.ap(pattern=[[row, n], [1, width]], offset=start, vector_offset=index[0:n], indirect_dim=0),
+            src=tile[0:n],
+            oob_mode=nisa.oob_mode.skip,
+            dge_mode=nisa.dge_mode.swdge,
+            name="append values",
+        )
 
 
-def append_keys(scratch, k_pages, heads):
+def append_keys(scratch):
     """Inserts new keys into the tail at the run-time slot, in SBUF, and writes whole pages back: runs stay long."""
     b, tail = scratch.bucket, scratch.tail
-    _, _, n_kv_heads, run = k_pages.shape
     nisa.memset(dst=tail, value=0.0, engine=nisa.engine.gpsimd)
-
-    def pieces(page):
-        for half in range(P // b.head_dim):
-            pattern = [[n_kv_heads * run, b.head_dim], [run, heads.size], [1, run]]
-            offset = half * b.head_dim * n_kv_heads * run + heads.start * run
-            place = k_pages.ap(pattern=pattern, offset=offset, scalar_offset=scratch.tail_ids[0:1, nl.ds(page, 1)], indirect_dim=0)
-            yield place, tail[:, :, nl.ds(page * b.page_len + half * run, run)]
-
-    for place, piece in pieces(0):
+    for half in range(P // b.head_dim):
+        place, piece = tail_piece(scratch, 0, half)
         nisa.dma_copy(dst=piece, src=place, dge_mode=nisa.dge_mode.hwdge, name="old tail keys")
-    fresh = scratch.fresh_keys
     length = b.n_tail * b.page_len
-    slots = tail.ap(pattern=[[heads.size * length, b.head_dim], [length, heads.size], [1, b.q_len]], scalar_offset=scratch.slot, indirect_dim=2)
-    nisa.tensor_copy(dst=slots, src=fresh, engine=nisa.engine.vector)
+    pattern = [[scratch.n_heads * length, b.head_dim], [length, scratch.n_heads], [1, b.q_len]]
+    slots = tail.ap(pattern=pattern, scalar_offset=scratch.slot, indirect_dim=2)
+    nisa.tensor_copy(dst=slots, src=scratch.fresh_keys, engine=nisa.engine.vector)
     for page in range(b.n_tail):
-        for place, piece in pieces(page):
+        for half in range(P // b.head_dim):
+            place, piece = tail_piece(scratch, page, half)
             nisa.dma_copy(dst=place, src=piece, oob_mode=nisa.oob_mode.skip, dge_mode=nisa.dge_mode.hwdge, name="append keys")
 
 
-def attend_static(scratch, k_pages, v_pages, heads):
+def tail_piece(scratch, page, half):
+    """(where half of a tail page's keys is in HBM, where it is in SBUF)."""
+    d, run, n_kv_heads = scratch.bucket.head_dim, scratch.run, scratch.k_pages.shape[2]
+    pattern = [[n_kv_heads * run, d], [run, scratch.n_heads], [1, run]]
+    offset = half * d * n_kv_heads * run + scratch.first * run
+    place = scratch.k_pages.ap(pattern=pattern, offset=offset, scalar_offset=scratch.tail_ids[0:1, nl.ds(page, 1)], indirect_dim=0)
+    return place, scratch.tail[:, :, nl.ds(page * scratch.bucket.page_len + half * run, run)]
+
+
+def attend_static(scratch):
     """The variant without device loops: `static_pages` pages whatever the context is, those past it masked."""
     step = 2 * scratch.bucket.unroll
     for page in range(scratch.bucket.static_pages):
-        scratch.load_page(k_pages, v_pages, heads, page % 2, 0, scratch.table[:, page // step, nl.ds(page % step, 1)])
+        load_page(scratch, page % 2, 0, scratch.table[:, page // step, nl.ds(page % step, 1)])
         make_context_masks(scratch)
         attend_exactly(scratch, page % 2, range(1), True)
 
 
-def attend_context(scratch, k_pages, v_pages, heads):
+def attend_context(scratch):
     """All full pages before the tail, the first of them loaded already. While one buffer is attended to, the other is loaded."""
     b = scratch.bucket
 
     def step(i):
-        scratch.load_pages(k_pages, v_pages, heads, 1, i, b.unroll)
+        load_pages(scratch, 1, i, b.unroll)
         attend_buffer(scratch, 0, b.unroll)
-        scratch.load_pages(k_pages, v_pages, heads, 0, i, 2 * b.unroll)
+        load_pages(scratch, 0, i, 2 * b.unroll)
         attend_buffer(scratch, 1, b.unroll)
 
     nl.fori_loop(0, scratch.n_steps, step)
 
     def single(i):
-        scratch.load_single(k_pages, v_pages, heads, i)
+        load_single(scratch, i)
         attend_buffer(scratch, 1, 1)
 
     nl.fori_loop(0, scratch.n_singles, single)
@@ -159,21 +168,21 @@ def attend_buffer(scratch, buffer, n_pages):
         attend(scratch, buffer, range(page, page + 1), True)
 
 
-def attend_tail(scratch, v_pages, heads, attend_pages):
+def attend_tail(scratch, attend_pages):
     """The pages of the new tokens: keys are in SBUF, values come back from HBM, unused slots are cut off, the mask is causal."""
     b = scratch.bucket
     for page in range(b.n_tail):
-        scratch.load_values(v_pages, heads, 0, 0, scratch.tail_ids[0:1, nl.ds(page, 1)])
+        load_values(scratch, 0, 0, scratch.tail_ids[0:1, nl.ds(page, 1)])
         zero_unused_values(scratch, page)
         make_masks(scratch, scratch.bounds[:, 0:1], page * b.page_len)
         attend_pages(scratch, 0, range(1), True, page)
 
 
-def attend_again(scratch, k_pages, v_pages, heads, tables, s):
+def attend_again(scratch, tables, s):
     """The whole attention of a pass by the exact online softmax, one page at a time."""
     scratch.clear()
     clear_exactly(scratch)
-    load = scratch.load_context(k_pages, v_pages, heads, tables, s)
+    load = load_context(scratch, tables, s)
 
     def page(i):
         load(i)
@@ -182,4 +191,4 @@ def attend_again(scratch, k_pages, v_pages, heads, tables, s):
         attend_exactly(scratch, 1, range(1), scratch.bucket.window > 0)
 
     nl.fori_loop(0, scratch.n_context, page)
-    attend_tail(scratch, v_pages, heads, attend_exactly)
+    attend_tail(scratch, attend_exactly)

@@ -29,8 +29,16 @@ def attend_exactly(scratch, buffer, pages, masks=False, tail_page=None):
                 keys, rows = scratch.keys_of(buffer, page, tile, head, tail_page)
                 for sub in range(-(-scratch.columns // P)):
                     columns = nl.ds(sub * P, min(P, scratch.columns - sub * P))
-                    _update(scratch, head, sub, columns, keys, scratch.queries[rows, head, columns], values[:, tile, 0 : d + 1],
-                            scratch.masks[:, tile, columns] if masks else None)
+                    _update(
+                        scratch,
+                        head,
+                        sub,
+                        columns,
+                        keys,
+                        scratch.queries[rows, head, columns],
+                        values[:, tile, 0 : d + 1],
+                        scratch.masks[:, tile, columns] if masks else None,
+                    )
 
 
 def _update(scratch, head, sub, columns, keys, queries, values, mask):
@@ -73,8 +81,9 @@ def recompute_if_needed(scratch, again):
         inside, least = nl.ndarray((P, scratch.n_heads, subs.size), dtype=nl.float32), nl.ndarray((P, 1), dtype=nl.float32)
         row_sums = scratch.sums[0:rows, :, subs, d]
         nisa.tensor_scalar(dst=inside[0:rows], data=row_sums, op0=nl.greater_equal, operand0=WINDOW[0], engine=nisa.engine.vector)
-        nisa.scalar_tensor_tensor(dst=inside[0:rows], data=row_sums, op0=nl.less_equal, operand0=WINDOW[1], op1=nl.logical_and,
-                                  operand1=inside[0:rows])
+        nisa.scalar_tensor_tensor(
+            dst=inside[0:rows], data=row_sums, op0=nl.less_equal, operand0=WINDOW[1], op1=nl.logical_and, operand1=inside[0:rows]
+        )
         nisa.tensor_reduce(dst=least[0:rows], op=nl.minimum, data=inside[0:rows], axis=(1, 2))
         nisa.tensor_tensor(dst=good[0:rows], data1=good[0:rows], data2=least[0:rows], op=nl.minimum, engine=nisa.engine.vector)
     verdict, flag, needed = nl.ndarray((1, 1), dtype=nl.float32), nl.ndarray((1, 1), dtype=nl.int32), nisa.register_alloc()

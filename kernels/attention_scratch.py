@@ -1,4 +1,4 @@
-"""Attention over pages: what lives in SBUF and PSUM, and how the plan, queries and pages are loaded and results stored."""
+"""Attention over pages: what lives in SBUF and PSUM, how plan and queries get there, and how results are stored."""
 
 import nki.isa as nisa
 import nki.language as nl
@@ -16,9 +16,10 @@ class Scratch:
     sums [128, n_heads, subtiles, head_dim + 1]: unnormalised outputs of 128 columns each, their row sums in the last column.
     """
 
-    def __init__(self, bucket, n_heads, scale):
+    def __init__(self, bucket, n_heads, scale, k_pages, v_pages):
         b, d = bucket, bucket.head_dim
         self.bucket, self.n_heads, self.scale = b, n_heads, scale
+        self.k_pages, self.v_pages = k_pages, v_pages
         self.columns = b.group * b.q_len
         self.key_tiles = b.page_len // P
         self.run = b.page_len * d // P
@@ -94,14 +95,14 @@ class Scratch:
     def load_tokens(self, q, k_new, first):
         """Queries and new keys of a pass, of all sequences when they are short: a token alone would be a run of two bytes."""
         b = self.bucket
-        self.first, self.q, self.k_new = first, q, k_new
+        self.first, self.heads, self.q, self.k_new = first, nl.ds(first, self.n_heads), q, k_new
         if b.q_len * 2 < 512:
             heads = nl.ds(first * b.group, self.n_heads * b.group)
             self.q = nl.ndarray((P, self.n_heads * b.group, q.shape[2]), dtype=nl.bfloat16)
             for half in range(P // b.head_dim):
                 nisa.dma_copy(dst=self.q[nl.ds(half * b.head_dim, b.head_dim)], src=q[:, heads], name="queries")
             self.k_new = nl.ndarray((b.head_dim, self.n_heads, q.shape[2]), dtype=nl.bfloat16)
-            nisa.dma_copy(dst=self.k_new, src=k_new[:, nl.ds(first, self.n_heads)], name="new keys")
+            nisa.dma_copy(dst=self.k_new, src=k_new[:, self.heads], name="new keys")
 
     def take_tokens(self, s):
         """The queries of sequence `s`, once for each half of the partitions that keys use, and its new keys."""
@@ -113,56 +114,17 @@ class Scratch:
             nisa.tensor_copy(dst=self.fresh_keys, src=self.k_new[:, :, tokens], engine=nisa.engine.vector)
             return
         for half in range(P // b.head_dim):
-            nisa.dma_copy(dst=queries[nl.ds(half * b.head_dim, b.head_dim)], src=self.q[:, nl.ds(self.first * b.group, self.n_heads * b.group), tokens],
-                          name="queries")
-        nisa.dma_copy(dst=self.fresh_keys, src=self.k_new[:, nl.ds(self.first, self.n_heads), tokens], name="new keys")
+            nisa.dma_copy(
+                dst=queries[nl.ds(half * b.head_dim, b.head_dim)],
+                src=self.q[:, nl.ds(self.first * b.group, self.n_heads * b.group), tokens],
+                name="queries",
+            )
+        nisa.dma_copy(dst=self.fresh_keys, src=self.k_new[:, self.heads, tokens], name="new keys")
 
     def clear(self):
         """Before a pass: nothing summed, and the context starts at its first page."""
         nisa.memset(dst=self.sums, value=0.0, engine=nisa.engine.gpsimd)
         nisa.tensor_copy(dst=self.low, src=self.bounds[:, 1:2], engine=nisa.engine.vector)
-
-    def load_page(self, k_pages, v_pages, heads, buffer, slot, page_id):
-        """One page's keys and values of `heads`; `page_id` is a 1x1 tensor, and page -1 is skipped."""
-        _, _, n_kv_heads, run = k_pages.shape
-        keys = [[n_kv_heads * run, P], [run, heads.size], [1, run]]
-        nisa.dma_copy(dst=self.k[:, buffer, slot], src=k_pages.ap(pattern=keys, offset=heads.start * run, scalar_offset=page_id),
-                      oob_mode=nisa.oob_mode.skip, dge_mode=nisa.dge_mode.hwdge, engine=nisa.engine.sync, name="keys")
-        self.load_values(v_pages, heads, buffer, slot, page_id)
-
-    def load_values(self, v_pages, heads, buffer, slot, page_id):
-        """One page's values of `heads`; page -1 is skipped."""
-        d, width = self.bucket.head_dim, v_pages.shape[3] * self.bucket.head_dim
-        pattern = [[self.key_tiles * width, P], [width, self.key_tiles], [1, heads.size * d]]
-        nisa.dma_copy(dst=self.v[:, buffer, slot], src=v_pages.ap(pattern=pattern, offset=heads.start * d, scalar_offset=page_id),
-                      oob_mode=nisa.oob_mode.skip, dge_mode=nisa.dge_mode.hwdge, engine=nisa.engine.sync, name="values")
-
-    def load_pages(self, k_pages, v_pages, heads, buffer, step, first):
-        """`unroll` pages of the table, from entry step * 2 * unroll + first; `step` is a register or 0."""
-        unroll = self.bucket.unroll
-        pattern = [[self.n_table * 2 * unroll, 1], [1, unroll]]
-        dynamic = {} if isinstance(step, int) else {"scalar_offset": step, "indirect_dim": 1}
-        nisa.tensor_copy(dst=self.ids[buffer], src=self.table.ap(pattern=pattern, offset=first, **dynamic), engine=nisa.engine.vector)
-        for u in range(unroll):
-            self.load_page(k_pages, v_pages, heads, buffer, u, self.ids[buffer][:, u : u + 1])
-
-    def load_single(self, k_pages, v_pages, heads, i):
-        """The `i`-th of the pages that do not fill two buffers."""
-        source = self.plan.ap(pattern=[[4 + 2 * self.bucket.unroll, 1], [1, 1]], offset=4, scalar_offset=i, indirect_dim=1)
-        nisa.tensor_copy(dst=self.ids[1][:, 0:1], src=source, engine=nisa.engine.vector)
-        self.load_page(k_pages, v_pages, heads, 1, 0, self.ids[1][:, 0:1])
-
-    def load_context(self, k_pages, v_pages, heads, tables, s):
-        """A function that loads the `i`-th context page of sequence `s` into the second buffer."""
-        n = self.n_table * 2 * self.bucket.unroll
-        pages = nl.ndarray((1, n), dtype=nl.int32)
-        nisa.dma_copy(dst=pages, src=tables[s, 1].reshape((1, n)))
-
-        def load(i):
-            nisa.tensor_copy(dst=self.ids[1][:, 0:1], src=pages.ap(pattern=[[n, 1], [1, 1]], scalar_offset=i, indirect_dim=1), engine=nisa.engine.vector)
-            self.load_page(k_pages, v_pages, heads, 1, 0, self.ids[1][:, 0:1])
-
-        return load
 
     def keys_of(self, buffer, page, tile, head, tail_page):
         """(keys [head_dim, 128], partitions of the queries that go with them) of a tile of 128 keys."""
@@ -173,7 +135,7 @@ class Scratch:
         rows = nl.ds(half * d, d)
         return self.k[rows, buffer, page, head, nl.ds(start, P)], rows
 
-    def store(self, out, first, s):
+    def store(self, out, s):
         """out = sums / row sum, rows of 128 columns at a time, split where the group changes."""
         b, d = self.bucket, self.bucket.head_dim
         for head in range(self.n_heads):
@@ -181,14 +143,19 @@ class Scratch:
                 rows = min(P, self.columns - sub * P)
                 inverse, result = nl.ndarray((P, 1), dtype=nl.float32), nl.ndarray((P, d), dtype=nl.bfloat16)
                 nisa.reciprocal(dst=inverse[0:rows], data=self.sums[0:rows, head, sub, d : d + 1])
-                nisa.tensor_scalar(dst=result[0:rows], data=self.sums[0:rows, head, sub, 0:d], op0=nl.multiply, operand0=inverse[0:rows],
-                                   engine=nisa.engine.vector)
+                nisa.tensor_scalar(
+                    dst=result[0:rows],
+                    data=self.sums[0:rows, head, sub, 0:d],
+                    op0=nl.multiply,
+                    operand0=inverse[0:rows],
+                    engine=nisa.engine.vector,
+                )
                 row = 0
                 while row < rows:
                     g, i = divmod(sub * P + row, b.q_len)
                     # Decode stores a whole group at once: its rows are neighbours in `out`.
                     n = min(rows - row, b.q_len - i) if b.q_len > 1 else rows
-                    at = (first + head) * b.group + g
+                    at = (self.first + head) * b.group + g
                     target = out[nl.ds(s * b.q_len + i, n), at] if b.q_len > 1 else out[s, nl.ds(at, n)]
                     nisa.dma_copy(dst=target, src=result[row : row + n], name="store")
                     row += n

@@ -1,11 +1,9 @@
-"""The steps of attention over loaded pages: scores, weights and sums, masks, and the shift of the exponential."""
+"""The steps of attention over loaded pages: scores, weights and sums, and the shift of the exponential."""
 
 import nki.isa as nisa
 import nki.language as nl
 
 from .attention_scratch import CHUNK, P
-
-FAR = 1e9  # a distance that no key is within
 
 
 def attend(scratch, buffer, pages, masks=False, tail_page=None):
@@ -14,7 +12,12 @@ def attend(scratch, buffer, pages, masks=False, tail_page=None):
     The tensor engine computes the scores of the next tiles while the scalar engine exponentiates these.
     """
     tiles = [(page, tile) for page in pages for tile in range(scratch.key_tiles)]
-    work = [(head, q, group) for head in range(scratch.n_heads) for q in range(len(scratch.query_tiles())) for group in _groups(scratch, q, tiles)]
+    work = [
+        (head, q, group)
+        for head in range(scratch.n_heads)
+        for q in range(len(scratch.query_tiles()))
+        for group in _groups(scratch, q, tiles)
+    ]
     ahead = scratch.n_slots - 1
     for at in range(len(work) + ahead):
         if at < len(work):
@@ -47,8 +50,12 @@ def _scores(scratch, at, head, q, group, buffer, tail_page):
     for i, (page, tile) in enumerate(tiles):
         keys, rows = scratch.keys_of(buffer, page, tile, head, tail_page)
         place = nl.ds(i % per_bank * n, n)
-        nisa.nc_matmul(dst=scratch.scores[:, scratch.bank(at) + i // per_bank, place], stationary=keys, moving=scratch.queries[rows, head, nl.ds(first, n)],
-                       accumulate=False)
+        nisa.nc_matmul(
+            dst=scratch.scores[:, scratch.bank(at) + i // per_bank, place],
+            stationary=keys,
+            moving=scratch.queries[rows, head, nl.ds(first, n)],
+            accumulate=False,
+        )
 
 
 def _weights(scratch, at, head, q, group, masks):
@@ -60,12 +67,18 @@ def _weights(scratch, at, head, q, group, masks):
     full, rest = divmod(len(tiles), per_bank)
     pieces = [(0, full, per_bank * n)] * (full > 0) + [(full, 1, rest * n)] * (rest > 0)
     for first_bank, banks, width in pieces:
-        nisa.activation(dst=weights[:, nl.ds(first_bank, banks), 0:width], op=nl.exp,
-                        data=scratch.scores[:, nl.ds(bank + first_bank, banks), 0:width], bias=shift, scale=scratch.scale)
+        nisa.activation(
+            dst=weights[:, nl.ds(first_bank, banks), 0:width],
+            op=nl.exp,
+            data=scratch.scores[:, nl.ds(bank + first_bank, banks), 0:width],
+            bias=shift,
+            scale=scratch.scale,
+        )
     if masks:
         for i, (_, tile) in enumerate(tiles):
-            nisa.tensor_copy_predicated(dst=weights[:, i // per_bank, nl.ds(i % per_bank * n, n)], src=0.0,
-                                        predicate=scratch.masks[:, tile, nl.ds(first, n)])
+            nisa.tensor_copy_predicated(
+                dst=weights[:, i // per_bank, nl.ds(i % per_bank * n, n)], src=0.0, predicate=scratch.masks[:, tile, nl.ds(first, n)]
+            )
 
 
 def _sum(scratch, at, head, q, group, tiles):
@@ -79,57 +92,18 @@ def _sum(scratch, at, head, q, group, tiles):
     for i in range(len(group_tiles)):
         for sub in range(-(-n // P)):
             rows = min(P, n - sub * P)
-            nisa.nc_matmul(dst=scratch.products[0:rows, use, sub // 2, sub % 2, 0 : d + 1],
-                           stationary=weights[:, i // per_bank, nl.ds(i % per_bank * n + sub * P, rows)],
-                           moving=values[:, start + i, 0 : d + 1], accumulate=start + i > 0)
+            nisa.nc_matmul(
+                dst=scratch.products[0:rows, use, sub // 2, sub % 2, 0 : d + 1],
+                stationary=weights[:, i // per_bank, nl.ds(i % per_bank * n + sub * P, rows)],
+                moving=values[:, start + i, 0 : d + 1],
+                accumulate=start + i > 0,
+            )
     for sub in range(-(-n // P)) if last else ():
         rows = min(P, n - sub * P)
         total = scratch.sums[0:rows, head, first // P + sub]
-        nisa.tensor_tensor(dst=total, data1=total, data2=scratch.products[0:rows, use, sub // 2, sub % 2, 0 : d + 1], op=nl.add,
-                           engine=nisa.engine.vector)
-
-
-def make_masks(scratch, low, offset):
-    """masks[p, tile, column] = 1 where slot offset + 128 tile + p of the page at `low` must not be seen by the column's query.
-
-    Positions count from the first new token: key `k` is seen by query `i` if k <= i, and with a window if k > i - window.
-    """
-    b = scratch.bucket
-    edge, limit = nl.ndarray((P, 1), dtype=nl.float32), nl.ndarray((P, b.q_len), dtype=nl.uint8)
-    for tile in range(scratch.key_tiles):
-        mask = scratch.masks[:, tile].reshape((P, b.group, b.q_len))
-        nisa.tensor_scalar(dst=edge, data=low, op0=nl.add, operand0=float(offset + tile * P), engine=nisa.engine.vector)
-        distance = scratch.distance.expand_dim(1)
-        nisa.tensor_scalar(dst=mask[:, 0:1], data=distance, op0=nl.subtract, operand0=edge, op1=nl.less, operand1=0.0,
-                           engine=nisa.engine.vector)
-        if b.window:
-            nisa.tensor_scalar(dst=limit, data=scratch.distance, op0=nl.subtract, operand0=edge, op1=nl.greater_equal,
-                               operand1=float(b.window), engine=nisa.engine.vector)
-            nisa.tensor_tensor(dst=mask[:, 0:1], data1=mask[:, 0:1], data2=limit.expand_dim(1), op=nl.logical_or, engine=nisa.engine.vector)
-        if b.group > 1:
-            nisa.tensor_copy(dst=mask[:, 1:], src=mask[:, 0:1].broadcast(1, b.group - 1), engine=nisa.engine.vector)
-
-
-def make_context_masks(scratch):
-    """Masks of the next context page. A page past the context, which the static variant reads, is out of sight altogether."""
-    low, beyond = scratch.low, nl.ndarray((P, 1), dtype=nl.float32)
-    nisa.tensor_scalar(dst=beyond, data=low, op0=nl.greater_equal, operand0=scratch.bounds[:, 0:1], op1=nl.multiply, operand1=FAR,
-                       engine=nisa.engine.vector)
-    nisa.tensor_tensor(dst=beyond, data1=beyond, data2=low, op=nl.add, engine=nisa.engine.vector)
-    make_masks(scratch, beyond, 0)
-    nisa.tensor_scalar(dst=low, data=low, op0=nl.add, operand0=float(scratch.bucket.page_len), engine=nisa.engine.vector)
-
-
-def zero_unused_values(scratch, page):
-    """Values of tail slots that hold no token become 0: selected, so that what they held never reaches a sum."""
-    unused = nl.ndarray((P, 1), dtype=nl.uint8)
-    for tile in range(scratch.key_tiles):
-        first = float(page * scratch.bucket.page_len + tile * P)
-        nisa.tensor_scalar(dst=unused, data=scratch.slots, op0=nl.add, operand0=first, op1=nl.greater_equal, operand1=scratch.bounds[:, 2:3],
-                           engine=nisa.engine.vector)
-        row = scratch.v[:, 0, 0, tile]
-        predicate = unused.expand_dim(1).broadcast(1, row.shape[1]).broadcast(2, row.shape[2])
-        nisa.tensor_copy_predicated(dst=row, src=0.0, predicate=predicate)
+        nisa.tensor_tensor(
+            dst=total, data1=total, data2=scratch.products[0:rows, use, sub // 2, sub % 2, 0 : d + 1], op=nl.add, engine=nisa.engine.vector
+        )
 
 
 def pick_shifts(scratch):
@@ -141,13 +115,19 @@ def pick_shifts(scratch):
         for q, (first, n) in enumerate(scratch.query_tiles()):
             j = head * n_tiles + q
             scores = scratch.scores[0:n_keys, j % 4, 0:n]
-            nisa.nc_matmul(dst=scores, stationary=scratch.fresh_keys[:, head, 0:n_keys],
-                           moving=scratch.queries[0 : b.head_dim, head, nl.ds(first, n)], accumulate=False)
+            nisa.nc_matmul(
+                dst=scores,
+                stationary=scratch.fresh_keys[:, head, 0:n_keys],
+                moving=scratch.queries[0 : b.head_dim, head, nl.ds(first, n)],
+                accumulate=False,
+            )
             nisa.tensor_reduce(dst=largest[0:n_keys, j : j + 1], op=nl.maximum, data=scores, axis=1)
     column = nl.ndarray((n_shifts, 1), dtype=nl.float32)
     reduce_partitions(scratch, column, largest[0:n_keys], nl.maximum)
     diagonal = nl.ndarray((n_shifts, n_shifts), dtype=nl.float32)
-    nisa.tensor_scalar(dst=diagonal, data=scratch.identity[0:n_shifts, 0:n_shifts], op0=nl.multiply, operand0=column, engine=nisa.engine.vector)
+    nisa.tensor_scalar(
+        dst=diagonal, data=scratch.identity[0:n_shifts, 0:n_shifts], op0=nl.multiply, operand0=column, engine=nisa.engine.vector
+    )
     spread = scratch.products[:, 0, 0, 0, 0:n_shifts]
     nisa.nc_matmul(dst=spread, stationary=scratch.ones[0:n_shifts], moving=diagonal, accumulate=False)
     nisa.tensor_scalar(dst=scratch.shifts, data=spread, op0=nl.multiply, operand0=-scratch.scale, engine=nisa.engine.vector)

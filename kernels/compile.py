@@ -3,8 +3,8 @@
     python -m kernels.compile --model llama-3.1-8b --target trn2 --lnc 1 --out DIR [--weights float8_e4m3] [--jobs 4] [--stand-in]
 
 Takes the documented way ahead of time: each kernel is called with NumPy arrays in a process of its own, with
-NEURON_PLATFORM_TARGET_OVERRIDE, NEURON_LOGICAL_NC_CONFIG and NKI_ARTIFACTS_DIR set before `nki` is imported; `kernel.neff` remains even though
-running it fails without a device. Needs AWS's wheels on x86-64 Linux, any host. This route has not been run: the wheels were not
+NEURON_PLATFORM_TARGET_OVERRIDE, NEURON_LOGICAL_NC_CONFIG and NKI_ARTIFACTS_DIR set before `nki` is imported; `kernel.neff` remains even
+though running it fails without a device. Needs AWS's wheels on x86-64 Linux, any host. This route has not been run: the wheels were not
 reachable. `--stand-in` writes NEFFs without a program, which the fake runtime of the tests runs (neff.py).
 
 Nothing is compiled twice: a program's key is the SHA-256 of the kernels' sources, its name and tensors, target, LNC, and the compiler's
@@ -32,9 +32,15 @@ from .neff import TARGETS, write_neff
 from .programs import MODELS, Model, programs_for
 
 FOLDER = pathlib.Path(__file__).parent
-SOURCES = ("attention.py", "attention_exact.py", "attention_plan.py", "attention_scratch.py", "attention_steps.py", "layouts.py", "matmul.py")
-MISSING = ("AWS's `nki` and `neuronx-cc` wheels are not installed here: install them on any x86-64 Linux host, which needs no Trainium, "
-           "or give --stand-in for programs that only the fake runtime runs.")
+SOURCES = tuple(f"attention{part}.py" for part in ("", "_exact", "_masks", "_pages", "_plan", "_scratch", "_steps")) + (
+    "layouts.py",
+    "matmul.py",
+    "matmul_steps.py",
+)
+MISSING = (
+    "AWS's `nki` and `neuronx-cc` wheels are not installed here: install them on any x86-64 Linux host, which needs no Trainium, "
+    "or give --stand-in for programs that only the fake runtime runs."
+)
 
 
 class StandIn:
@@ -62,9 +68,20 @@ class Neuron:
     def compile(self, program, target, lnc):
         """The bytes of the program's NEFF."""
         with tempfile.TemporaryDirectory() as folder:
-            environment = os.environ | {"NEURON_PLATFORM_TARGET_OVERRIDE": target, "NEURON_LOGICAL_NC_CONFIG": str(lnc), "NKI_ARTIFACTS_DIR": folder}
-            run = subprocess.run([sys.executable, "-m", "kernels.compile_one", str(lnc)], input=json.dumps(asdict(program)), text=True,
-                                 env=environment, capture_output=True, cwd=FOLDER.parent, check=False)
+            environment = os.environ | {
+                "NEURON_PLATFORM_TARGET_OVERRIDE": target,
+                "NEURON_LOGICAL_NC_CONFIG": str(lnc),
+                "NKI_ARTIFACTS_DIR": folder,
+            }
+            run = subprocess.run(
+                [sys.executable, "-m", "kernels.compile_one", str(lnc)],
+                input=json.dumps(asdict(program)),
+                text=True,
+                env=environment,
+                capture_output=True,
+                cwd=FOLDER.parent,
+                check=False,
+            )
             neff = next(pathlib.Path(folder).rglob("*.neff"), None)
             if neff is None:
                 raise RuntimeError(f"{program.name} for {target}, LNC {lnc}: the compiler wrote no NEFF:\n{run.stderr[-2000:]}")
@@ -107,9 +124,18 @@ def _entry(out, program, key, target, lnc, compiler, data):
     """Stores a NEFF under its key, whole or not at all, and describes it."""
     name = f"{program.kernel}-{key[:16]}.neff"
     _replace(out / name, data)
-    return {"kernel": program.kernel, "arguments": program.arguments, "tensors": [asdict(t) | {"shape": list(t.shape)} for t in program.tensors],
-            "target": target, "lnc": lnc, "compiler": compiler.compiler, "nki": compiler.nki, "key": key, "neff": name,
-            "sha256": hashlib.sha256(data).hexdigest()}
+    return {
+        "kernel": program.kernel,
+        "arguments": program.arguments,
+        "tensors": [asdict(t) | {"shape": list(t.shape)} for t in program.tensors],
+        "target": target,
+        "lnc": lnc,
+        "compiler": compiler.compiler,
+        "nki": compiler.nki,
+        "key": key,
+        "neff": name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
 
 
 def _intact(out, entry):
@@ -151,7 +177,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     model: Model = MODELS[options.model]
     if model.n_kv_heads % options.lnc:
-        raise SystemExit(f"{options.model} has {model.n_kv_heads} KV heads, which LNC {options.lnc} does not divide: compile it with --lnc 1.")
+        raise SystemExit(
+            f"{options.model} has {model.n_kv_heads} KV heads, which LNC {options.lnc} does not divide: compile it with --lnc 1."
+        )
     compiler = StandIn() if options.stand_in else Neuron()
     programs = programs_for(model, options.weights, options.pages)
     n = compile_all(programs, options.target, options.lnc, options.out, compiler, options.jobs, _progress)

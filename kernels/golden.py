@@ -2,10 +2,11 @@
 
     python -m kernels.golden            writes kernels/golden/*.safetensors
 
-Inputs are exact in bfloat16 (weights of the fp8 case are U8 bits of float8_e4m3 with a scale per channel), so every side computes from the
-same numbers. `out` is the reference in F64, `kernel` what the simulated kernel gave in BF16, `tolerance` how far apart they may be. Shapes are the
-plain ones of `src/reference`, not the kernels' layouts; `packed` shows one weight matrix as the matmul kernel wants it, and `k_page`, `v_page` the
-last page of the attention case. `stand-in.neff` is what compile.StandIn makes of NEFF_PROGRAM for trn2, LNC 1. Metadata: kernel, start, scale, window (0 is none), seed.
+Inputs are exact in bfloat16 (weights of the fp8 case are U8 bits of float8_e4m3 with a scale per channel), so every side computes
+from the same numbers. `out` is the reference in F64, `kernel` what the simulated kernel gave in BF16, `tolerance` how far apart they may
+be. Shapes are the plain ones of `src/reference`, not the kernels' layouts; `packed` shows one weight matrix as the matmul kernel wants
+it, and `k_page`, `v_page` the last page of the attention case. `stand-in.neff` is what compile.StandIn makes of NEFF_PROGRAM for trn2,
+LNC 1. Metadata: kernel, start, scale, window (0 is none), seed.
 """
 
 import pathlib
@@ -37,8 +38,15 @@ def matmul_case(seed, m, k, n, fp8=False):
     packed = layouts.pack_weights(w)
     got = layouts.unpack_features(matmul.matmul(layouts.pack_features(x), packed, k, n, channels(scale), channels(bias)), n)
     want = matmul_reference.matmul(x, w, scale, bias)
-    tensors = {"x": x, "w": w, "bias": bias, "packed": packed, "out": want, "kernel": np.ascontiguousarray(got),
-               "tolerance": matmul_reference.tolerance(x, w, want, scale)}
+    tensors = {
+        "x": x,
+        "w": w,
+        "bias": bias,
+        "packed": packed,
+        "out": want,
+        "kernel": np.ascontiguousarray(got),
+        "tolerance": matmul_reference.tolerance(x, w, want, scale),
+    }
     return tensors | ({} if scale is None else {"scale": scale}), {"kernel": "matmul", "seed": str(seed)}
 
 
@@ -48,8 +56,14 @@ def silu_gate_case(seed, m, k, n):
     x, (gate, up) = draw(rng, m, k), ((draw(rng, n, k).astype(np.float32) / np.sqrt(k)).astype(BF16) for _ in range(2))
     got = layouts.unpack_features(matmul.matmul_silu_gate(layouts.pack_features(x), layouts.pack_gate_up(gate, up), k, n), n)
     want = matmul_reference.matmul_silu_gate(x, gate, up)
-    return {"x": x, "gate": gate, "up": up, "out": want, "kernel": np.ascontiguousarray(got),
-            "tolerance": matmul_reference.gate_tolerance(x, gate, up, want)}, {"kernel": "silu_gate", "seed": str(seed)}
+    return {
+        "x": x,
+        "gate": gate,
+        "up": up,
+        "out": want,
+        "kernel": np.ascontiguousarray(got),
+        "tolerance": matmul_reference.gate_tolerance(x, gate, up, want),
+    }, {"kernel": "silu_gate", "seed": str(seed)}
 
 
 def attention_case(seed, start, n_new, n_heads, n_kv_heads, head_dim, window=0):
@@ -57,18 +71,35 @@ def attention_case(seed, start, n_new, n_heads, n_kv_heads, head_dim, window=0):
     rng = np.random.default_rng(seed)
     q, (k, v) = draw(rng, n_new, n_heads, head_dim), (draw(rng, start + n_new, n_kv_heads, head_dim) for _ in range(2))
     page_len, scale = 128 * (128 // head_dim), float(np.float32(head_dim**-0.5))
-    pages = -(-(start + n_new) // page_len)
-    bucket = attention_plan.Bucket(1, n_new, n_heads, n_kv_heads, head_dim, page_len, pages, 2, window)
-    k_pages, v_pages, tables = attention_host.place(rng, [k], [v], [start], page_len)
-    (got,) = attention_host.attend(bucket, [q], [k], [v], [start], k_pages, v_pages, tables, scale)
+    n_pages = -(-(start + n_new) // page_len)
+    bucket = attention_plan.Bucket(1, n_new, n_heads, n_kv_heads, head_dim, page_len, n_pages, 2, window)
+    batch = attention_host.Batch([q], [k], [v], [start])
+    pages = attention_host.place(rng, batch, page_len)
+    (got,) = attention_host.attend(bucket, batch, pages, scale)
     (want,) = attention_plan.reference([q], [k], [v], [start], scale, window)
     used = (start + n_new - 1) % page_len + 1
-    canonical = attention_plan.to_canonical(k_pages[tables[0][-1]], v_pages[tables[0][-1]], head_dim)
+    last = pages.tables[0][-1]
+    canonical = attention_plan.to_canonical(pages.k[last], pages.v[last], head_dim)
     canonical[:, used:] = 0
     k_page, v_page = attention_plan.from_canonical(canonical)
-    tensors = {"q": q, "k": k, "v": v, "k_page": k_page, "v_page": v_page, "out": want, "kernel": got,
-               "tolerance": attention_plan.tolerance(v, want)}
-    return tensors, {"kernel": "attention", "start": str(start), "scale": repr(scale), "window": str(window), "page_len": str(page_len), "seed": str(seed)}
+    tensors = {
+        "q": q,
+        "k": k,
+        "v": v,
+        "k_page": k_page,
+        "v_page": v_page,
+        "out": want,
+        "kernel": got,
+        "tolerance": attention_plan.tolerance(v, want),
+    }
+    return tensors, {
+        "kernel": "attention",
+        "start": str(start),
+        "scale": repr(scale),
+        "window": str(window),
+        "page_len": str(page_len),
+        "seed": str(seed),
+    }
 
 
 CASES = {

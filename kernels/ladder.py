@@ -64,8 +64,12 @@ def _hoisted(lhs_t, rhs, n_accumulators):
         for j in range(n // N_TILE):
             columns = nl.ds(j * N_TILE, N_TILE)
             for k in range(n_k // P):
-                nisa.nc_matmul(dst=product[:, i % n_accumulators, columns], stationary=a[:, k, nl.ds(i * P, P)],
-                               moving=b[:, k, columns], accumulate=k > 0)
+                nisa.nc_matmul(
+                    dst=product[:, i % n_accumulators, columns],
+                    stationary=a[:, k, nl.ds(i * P, P)],
+                    moving=b[:, k, columns],
+                    accumulate=k > 0,
+                )
         nisa.tensor_copy(dst=result[:, i], src=product[:, i % n_accumulators], engine=nisa.engine.vector)
         if n_accumulators == 1:
             clear(i + 1)
@@ -120,8 +124,9 @@ def _streaming(lhs_t, rhs, n_stages):
                         nisa.tensor_copy(dst=total[:, row], src=tile, engine=nisa.engine.vector)
                     else:
                         nisa.tensor_copy(dst=parked[i % 2], src=tile, engine=nisa.engine.vector)
-                        nisa.tensor_tensor(dst=total[:, row], data1=total[:, row], data2=parked[i % 2], op=nl.add,
-                                           engine=nisa.engine.vector)
+                        nisa.tensor_tensor(
+                            dst=total[:, row], data1=total[:, row], data2=parked[i % 2], op=nl.add, engine=nisa.engine.vector
+                        )
         for i in range(m // P):
             nisa.dma_copy(dst=out[_rows(i), nl.ds(j * N_TILE, N_TILE)], src=total[:, i])
     return out

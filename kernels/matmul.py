@@ -4,9 +4,13 @@ Weights are stationary and stream once through SBUF for each block of M; activat
 cost; for prefill the tensor engine is.
 """
 
+from dataclasses import dataclass
+
 import nki
 import nki.isa as nisa
 import nki.language as nl
+
+from .matmul_steps import channels, load_activations, scale_and_shift, store
 
 P = 128
 CHUNK = 512  # columns of one PSUM bank in float32
@@ -14,6 +18,17 @@ N_BANKS = 8
 X_BYTES = 96 * 1024  # SBUF per partition for a block of activations
 W_BYTES = 84 * 1024  # and for weights in flight
 RUN_BYTES = 8192  # contiguous bytes per partition that one load of weights carries, at least
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """K, N, the first tile of N in the loaded weights, the columns of M at hand, and accumulators per output."""
+
+    k: int
+    n: int
+    first: int
+    m_size: int
+    n_parts: int
 
 
 @nki.jit
@@ -40,10 +55,10 @@ def matmul(x, weights, k, n, scale=None, bias=None):
                 psum[n, m] = sum over k tiles of weights[k, n]^T x[k, m]
                 out[n, m] = psum[n, m] * scale[n] + bias[n]
     """
-    scale_sb, bias_sb = _channels(scale), _channels(bias)
+    scale_sb, bias_sb = channels(scale), channels(bias)
 
     def finish(out, psums, tile, rows):
-        _scale_and_shift(out, psums[0], tile, rows, scale_sb, bias_sb)
+        scale_and_shift(out, psums[0], tile, rows, scale_sb, bias_sb)
 
     return _project(x, weights, k, n, finish, 1)
 
@@ -66,7 +81,7 @@ def matmul_silu_gate(x, weights, k, n, scale=None):
         for each tile of N: gate, up = psum as in `matmul`
             out = (up * scale_up) * silu(gate * scale_gate)
     """
-    scale_sb = _channels(scale)
+    scale_sb = channels(scale)
 
     def finish(out, psums, tile, rows):
         gate_scale = 1.0 if scale is None else scale_sb[0:rows, nl.ds(2 * tile, 1)]
@@ -102,88 +117,62 @@ def _project(x, weights, k, n, finish, n_parts):
         for first in range(low, high, group):
             size = min(group, high - first)
             w_sb, n_loads = buffers[n_loads % n_buffers], n_loads + 1
-            nisa.dma_copy(dst=w_sb[:, 0 : size * n_parts], src=weights[:, nl.ds(first * n_parts, size * n_parts)],
-                          dge_mode=nisa.dge_mode.none, name="weights")
+            nisa.dma_copy(
+                dst=w_sb[:, 0 : size * n_parts],
+                src=weights[:, nl.ds(first * n_parts, size * n_parts)],
+                dge_mode=nisa.dge_mode.none,
+                name="weights",
+            )
             if first == low:
-                _load_activations(x_sb, x, m_start, m_size, k_tiles, m)
+                load_activations(x_sb, x, m_start, m_size)
+            sizes = Sizes(k, n, first, m_size, n_parts)
             # The first pass takes all of PSUM, so that the tensor engine keeps up with x arriving; then half drains while half fills.
             per_pass = max(1, N_BANKS // (n_parts * n_chunks) // (1 if first == low else 2))
             for t in range(0, size, per_pass):
                 batch = [(j, bank + (j - t) * n_parts * n_chunks) for j in range(t, min(t + per_pass, size))]
                 bank += len(batch) * n_parts * n_chunks
-                _accumulate(psum, w_sb, x_sb, batch, k, n, first, m_size, n_parts)
+                _accumulate(psum, w_sb, x_sb, batch, sizes)
                 for j, start in batch:
-                    tile = first + j
-                    rows = min(P, n - tile * P)
-                    result = results[n_stores % 2]
-                    for c in range(n_chunks):
-                        columns = min(CHUNK, m_size - c * CHUNK)
-                        psums = [psum[0:rows, (start + part * n_chunks + c) % N_BANKS, 0:columns] for part in range(n_parts)]
-                        finish(result[0:rows, (tile - low) % store_group, nl.ds(c * CHUNK, columns)], psums, tile, rows)
-                    if (tile - low) % store_group == store_group - 1 or tile == high - 1:
-                        _store(out, result, tile - (tile - low) % store_group, tile, n, m_start, m_size)
+                    tile, result = first + j, results[n_stores % 2]
+                    place = (tile - low) % store_group
+                    _evict(result[:, place], psum, tile, start, sizes, finish)
+                    if place == store_group - 1 or tile == high - 1:
+                        store(out, result, tile - place, tile, n, m_start, m_size)
                         n_stores += 1
     return out
 
 
-def _load_activations(x_sb, x, m_start, m_size, k_tiles, m):
-    """Loads a block of x, tile by tile of K so that the product can start; short rows travel together."""
-    per_load = 1 if m_size < m else max(1, 4096 // (m_size * 2))
-    for first in range(0, k_tiles, per_load):
-        size = min(per_load, k_tiles - first)
-        nisa.dma_copy(dst=x_sb[:, nl.ds(first, size), 0:m_size], src=x[:, nl.ds(first, size), nl.ds(m_start, m_size)],
-                      dge_mode=nisa.dge_mode.none, name="activations")
-
-
-def _accumulate(psum, w_sb, x_sb, batch, k, n, first, m_size, n_parts):
+def _accumulate(psum, w_sb, x_sb, batch, sizes):
     """psum = W^T x over all of K for the tiles of `batch`, K outermost. fp8 on both sides takes two tiles of K at once."""
     double = x_sb.dtype == nl.float8_e4m3 and w_sb.dtype == nl.float8_e4m3
+    k, n, m_size, n_parts = sizes.k, sizes.n, sizes.m_size, sizes.n_parts
     k_tiles, n_chunks = -(-k // P), -(-m_size // CHUNK)
     kt = 0
     while kt < k_tiles:
         depth = 2 if double and (kt + 2) * P <= k else 1
         k_rows = min(P, k - kt * P)
         for j, start in batch:
-            rows = min(P, n - (first + j) * P)
+            rows = min(P, n - (sizes.first + j) * P)
             for part in range(n_parts):
                 for c in range(n_chunks):
                     columns = min(CHUNK, m_size - c * CHUNK)
                     stationary = w_sb[0:k_rows, j * n_parts + part, nl.ds(kt, depth), 0:rows]
                     moving = x_sb[0:k_rows, nl.ds(kt, depth), nl.ds(c * CHUNK, columns)]
                     mode = nisa.matmul_perf_mode.double_row if depth == 2 else nisa.matmul_perf_mode.none
-                    nisa.nc_matmul(dst=psum[0:rows, (start + part * n_chunks + c) % N_BANKS, 0:columns], stationary=stationary,
-                                   moving=moving, accumulate=kt > 0, perf_mode=mode)
+                    nisa.nc_matmul(
+                        dst=psum[0:rows, (start + part * n_chunks + c) % N_BANKS, 0:columns],
+                        stationary=stationary,
+                        moving=moving,
+                        accumulate=kt > 0,
+                        perf_mode=mode,
+                    )
         kt += depth
 
 
-def _scale_and_shift(out, psum, tile, rows, scale_sb, bias_sb):
-    """out = psum * scale + bias on the vector engine, whatever of the two there is."""
-    scale, bias = (c if c is None else c[0:rows, nl.ds(tile, 1)] for c in (scale_sb, bias_sb))
-    if scale is not None:
-        nisa.tensor_scalar(dst=out, data=psum, op0=nl.multiply, operand0=scale, op1=None if bias is None else nl.add, operand1=bias,
-                           engine=nisa.engine.vector)
-    elif bias is not None:
-        nisa.tensor_scalar(dst=out, data=psum, op0=nl.add, operand0=bias, engine=nisa.engine.vector)
-    else:
-        nisa.tensor_copy(dst=out, src=psum, engine=nisa.engine.vector)
-
-
-def _channels(values):
-    """Per-channel values [128, NT] in SBUF, or None."""
-    if values is None:
-        return None
-    sb = nl.ndarray(values.shape, dtype=nl.float32)
-    nisa.dma_copy(dst=sb, src=values)
-    return sb
-
-
-def _store(out, result, first, tile, n, m_start, m_size):
-    """Stores the finished tiles from `first` to `tile`; a last tile of fewer than 128 outputs goes alone."""
-    whole = min(tile + 1, n // P) - first
-    if whole > 0:
-        nisa.dma_copy(dst=out[:, nl.ds(first, whole), nl.ds(m_start, m_size)], src=result[:, 0:whole, 0:m_size],
-                      dge_mode=nisa.dge_mode.none, name="store")
-    if (tile + 1) * P > n:
-        rows = n - tile * P
-        nisa.dma_copy(dst=out[0:rows, tile, nl.ds(m_start, m_size)], src=result[0:rows, tile - first, 0:m_size],
-                      dge_mode=nisa.dge_mode.none, name="store")
+def _evict(result, psum, tile, start, sizes, finish):
+    """Finishes one tile of N from its accumulators, which begin at bank `start`, chunk by chunk of M."""
+    rows, n_chunks = min(P, sizes.n - tile * P), -(-sizes.m_size // CHUNK)
+    for c in range(n_chunks):
+        columns = min(CHUNK, sizes.m_size - c * CHUNK)
+        psums = [psum[0:rows, (start + part * n_chunks + c) % N_BANKS, 0:columns] for part in range(sizes.n_parts)]
+        finish(result[0:rows, nl.ds(c * CHUNK, columns)], psums, tile, rows)

@@ -38,9 +38,13 @@ class Tensor:
 def write_neff(name, kernel, arguments, tensors, target, lnc, compiler_version):
     """The bytes of a NEFF that names `kernel` and its compile-time `arguments`."""
     tensor_map = {t.name: {"dtype": t.dtype, "kind": t.kind, "shape": list(t.shape)} for t in tensors}
-    members = {"neff.json": {"name": name, "version": "2.0"}, "kelf-0.json": {"target": TARGETS[target]},
-               "info.json": {"compiler_version": compiler_version}, "hlo_stats.json": {},
-               "longhaul.json": {"arguments": arguments, "kernel": kernel}}
+    members = {
+        "neff.json": {"name": name, "version": "2.0"},
+        "kelf-0.json": {"target": TARGETS[target]},
+        "info.json": {"compiler_version": compiler_version},
+        "hlo_stats.json": {},
+        "longhaul.json": {"arguments": arguments, "kernel": kernel},
+    }
     members |= {f"sg{core:02}/tensor_map.json": tensor_map for core in range(lnc)}
     data = b"".join(_member(path, _json(value)) for path, value in members.items()) + bytes(2 * BLOCK)
     header = bytearray(1024)
@@ -62,8 +66,18 @@ def _json(value):
 
 def _member(path, content):
     """A ustar entry: header block and content, padded to whole blocks."""
-    fields = ((0, path), (100, "0000644"), (108, "0000000"), (116, "0000000"), (124, f"{len(content):011o}"), (136, "0" * 11),
-              (148, " " * 8), (156, "0"), (257, "ustar"), (263, "00"))
+    fields = (
+        (0, path),
+        (100, "0000644"),
+        (108, "0000000"),
+        (116, "0000000"),
+        (124, f"{len(content):011o}"),
+        (136, "0" * 11),
+        (148, " " * 8),
+        (156, "0"),
+        (257, "ustar"),
+        (263, "00"),
+    )
     block = bytearray(BLOCK)
     for offset, text in fields:
         block[offset : offset + len(text)] = text.encode()

@@ -1,14 +1,20 @@
 """Which programs a model needs: kernels at shape buckets, with the tensors that each takes and gives."""
 
+from dataclasses import asdict, dataclass
+
 import ml_dtypes
 import numpy as np
-from dataclasses import asdict, dataclass
+
 
 from . import attention_plan, layouts
 from .neff import Tensor
 
-NUMPY = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float8_e4m3": np.dtype(ml_dtypes.float8_e4m3), "float32": np.dtype(np.float32),
-         "int32": np.dtype(np.int32)}
+NUMPY = {
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float8_e4m3": np.dtype(ml_dtypes.float8_e4m3),
+    "float32": np.dtype(np.float32),
+    "int32": np.dtype(np.int32),
+}
 ROWS = (1, 4, 16, 64, 256, 1024)  # buckets of M
 SEQUENCES = ((1, 1), (4, 1), (8, 1), (1, 128), (1, 1024))  # buckets of (sequences, new tokens of each)
 CONTEXTS = (32768, 131072)
@@ -70,20 +76,31 @@ def attention_program(model, n_seqs, q_len, max_context, n_pages):
     plan = attention_plan.plan(bucket, [0] * n_seqs, [1] * n_seqs, [[0]] * n_seqs)
     n_tokens = n_seqs * q_len
     k_pages, v_pages = (n_pages, 128, kv, page_len * d // 128), (n_pages, 128, page_len // 128, kv, d)
-    tensors = [Tensor("q", "input", "bfloat16", (d, heads, n_tokens)), Tensor("k_new", "input", "bfloat16", (d, kv, n_tokens)),
-               Tensor("v_new", "input", "bfloat16", (n_tokens, kv * d)), Tensor("k_pages.must_alias_input", "input", "bfloat16", k_pages),
-               Tensor("v_pages.must_alias_input", "input", "bfloat16", v_pages)]
+    tensors = [
+        Tensor("q", "input", "bfloat16", (d, heads, n_tokens)),
+        Tensor("k_new", "input", "bfloat16", (d, kv, n_tokens)),
+        Tensor("v_new", "input", "bfloat16", (n_tokens, kv * d)),
+        Tensor("k_pages.must_alias_input", "input", "bfloat16", k_pages),
+        Tensor("v_pages.must_alias_input", "input", "bfloat16", v_pages),
+    ]
     tensors += [Tensor(name, "input", str(array.dtype), array.shape) for name, array in vars(plan).items()]
-    tensors += [Tensor("out", "output", "bfloat16", (n_tokens, heads, d)), Tensor("k_pages", "output", "bfloat16", k_pages),
-                Tensor("v_pages", "output", "bfloat16", v_pages)]
+    tensors += [
+        Tensor("out", "output", "bfloat16", (n_tokens, heads, d)),
+        Tensor("k_pages", "output", "bfloat16", k_pages),
+        Tensor("v_pages", "output", "bfloat16", v_pages),
+    ]
     return Program("attention", asdict(bucket) | {"n_pages": n_pages}, tuple(tensors))
 
 
 def programs_for(model, weights="bfloat16", n_pages=1024):
     """The programs of a model: its linear layers at every bucket of M, and attention at every bucket of sequences and context."""
     heads, kv = model.n_heads * model.head_dim, model.n_kv_heads * model.head_dim
-    linear = [("matmul", model.d_model, heads + 2 * kv), ("matmul", heads, model.d_model), ("matmul_silu_gate", model.d_model, model.d_ff),
-              ("matmul", model.d_ff, model.d_model)]
+    linear = [
+        ("matmul", model.d_model, heads + 2 * kv),
+        ("matmul", heads, model.d_model),
+        ("matmul_silu_gate", model.d_model, model.d_ff),
+        ("matmul", model.d_ff, model.d_model),
+    ]
     found = [matmul_program(kernel, m, k, n, weights) for kernel, k, n in linear for m in ROWS]
     found += [matmul_program("matmul", m, model.d_model, model.vocab, weights) for m in ROWS[:3]]
     found += [attention_program(model, *shape, context, n_pages) for shape in SEQUENCES for context in CONTEXTS]

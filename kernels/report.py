@@ -1,8 +1,8 @@
 """Modelled times of the kernels, with the model's error beside them.
 
-    python -m kernels.report                        prints the tables
-    python -m kernels.report --write                writes them into kernels/README.md
-    python -m kernels.report --trace NAME FILE      writes the timeline of one kernel, for ui.perfetto.dev; NAME is a part of its name
+python -m kernels.report                        prints the tables
+python -m kernels.report --write                writes them into kernels/README.md
+python -m kernels.report --trace NAME FILE      writes the timeline of one kernel, for ui.perfetto.dev; NAME is a part of its name
 """
 
 import os
@@ -69,22 +69,36 @@ def generate():
     os.environ["NEURON_PLATFORM_TARGET_OVERRIDE"] = "trn2"
     rungs = ladder_rows()
     error = max(abs(row[3]) for row in rungs)
-    parts = [BEGIN, "### The model on the published ladder (matmul 2048 x 2048 x 2048, bf16, trn2; share of bf16 peak)\n",
-             table(["rung", "measured on trn2", "modelled", "error, points"],
-                   [[n, percent(a), percent(b), f"{100 * e:+.1f}"] for n, a, b, e in rungs]),
-             f"\nThe largest error, **{100 * error:.1f} points**, is the resolution of every number below."]
+    parts = [
+        BEGIN,
+        "### The model on the published ladder (matmul 2048 x 2048 x 2048, bf16, trn2; share of bf16 peak)\n",
+        table(
+            ["rung", "measured on trn2", "modelled", "error, points"],
+            [[n, percent(a), percent(b), f"{100 * e:+.1f}"] for n, a, b, e in rungs],
+        ),
+        f"\nThe largest error, **{100 * error:.1f} points**, is the resolution of every number below.",
+    ]
     for target in GENERATIONS:
-        parts += [f"\n### Modelled on {target}, one physical core (not measured; resolution {100 * error:.1f} points"
-                  + (")" if target == "trn2" else "; no measurement tests the model on this target)") + "\n",
-                  table(["kernel", "time, us", "share of bf16 peak", "share of DMA bandwidth", "busiest engine"],
-                        [[n, f"{t:,.1f}", percent(f), percent(b), f"{e} {percent(u)}"] for n, t, f, b, e, u in kernel_rows(target)])]
+        parts += [
+            f"\n### Modelled on {target}, one physical core (not measured; resolution {100 * error:.1f} points"
+            + (")" if target == "trn2" else "; no measurement tests the model on this target)")
+            + "\n",
+            table(
+                ["kernel", "time, us", "share of bf16 peak", "share of DMA bandwidth", "busiest engine"],
+                [[n, f"{t:,.1f}", percent(f), percent(b), f"{e} {percent(u)}"] for n, t, f, b, e, u in kernel_rows(target)],
+            ),
+        ]
     os.environ["NEURON_PLATFORM_TARGET_OVERRIDE"] = "trn2"
-    parts += ["\nShares count useful work only: operations that the definition asks for, weights or keys and values read once. The peak of fp8 "
-              "double row is 200% of bf16's.\n",
-              "### What the assumptions are worth (trn2): share of peak for matmul and prefill, of bandwidth for decode\n",
-              table(["constant", "value", *workloads.SWEPT_KERNELS],
-                    [[c + (" (default)" if v == TABLE[c].gen3 else ""), f"{v:g} {TABLE[c].unit}", *map(percent, s)] for c, v, s in sweep_rows()]),
-              END]
+    parts += [
+        "\nShares count useful work only: operations that the definition asks for, weights or keys and values read once. The peak of fp8 "
+        "double row is 200% of bf16's.\n",
+        "### What the assumptions are worth (trn2): share of peak for matmul and prefill, of bandwidth for decode\n",
+        table(
+            ["constant", "value", *workloads.SWEPT_KERNELS],
+            [[c + (" (default)" if v == TABLE[c].gen3 else ""), f"{v:g} {TABLE[c].unit}", *map(percent, s)] for c, v, s in sweep_rows()],
+        ),
+        END,
+    ]
     return "\n".join(parts)
 
 

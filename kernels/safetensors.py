@@ -6,8 +6,13 @@ import struct
 import ml_dtypes
 import numpy as np
 
-NAMES = {np.dtype(np.float64): "F64", np.dtype(np.float32): "F32", np.dtype(ml_dtypes.bfloat16): "BF16", np.dtype(np.int32): "I32",
-         np.dtype(ml_dtypes.float8_e4m3): "U8"}
+NAMES = {
+    np.dtype(np.float64): "F64",
+    np.dtype(np.float32): "F32",
+    np.dtype(ml_dtypes.bfloat16): "BF16",
+    np.dtype(np.int32): "I32",
+    np.dtype(ml_dtypes.float8_e4m3): "U8",
+}
 DTYPES = {name: dtype for dtype, name in NAMES.items() if name != "U8"} | {"U8": np.dtype(np.uint8)}
 
 

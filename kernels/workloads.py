@@ -46,9 +46,20 @@ def trace_attention(context_len, q_len, n_seqs, n_heads, n_kv_heads, head_dim, m
     b = attention_plan.Bucket(n_seqs, q_len, n_heads, n_kv_heads, head_dim, page_len, max_context // page_len, unroll)
     n_pages, n_tokens = (context_len + q_len) // page_len + 2, n_seqs * q_len
     p = attention_plan.plan(b, [context_len] * n_seqs, [q_len] * n_seqs, [list(range(1, n_pages))] * n_seqs)
-    args = (blank(head_dim, n_heads, n_tokens), blank(head_dim, n_kv_heads, n_tokens), blank(n_tokens, n_kv_heads * head_dim),
-            blank(n_pages, 128, n_kv_heads, page_len * head_dim // 128), blank(n_pages, 128, page_len // 128, n_kv_heads, head_dim),
-            p.counts, p.tables, p.tails, p.rows, p.bounds, b, head_dim**-0.5)
+    args = (
+        blank(head_dim, n_heads, n_tokens),
+        blank(head_dim, n_kv_heads, n_tokens),
+        blank(n_tokens, n_kv_heads * head_dim),
+        blank(n_pages, 128, n_kv_heads, page_len * head_dim // 128),
+        blank(n_pages, 128, page_len // 128, n_kv_heads, head_dim),
+        p.counts,
+        p.tables,
+        p.tails,
+        p.rows,
+        p.bounds,
+        b,
+        head_dim**-0.5,
+    )
     _, (context,) = nki.trace(attention.attention, args, numeric=False)
     visible = sum(context_len + i + 1 for i in range(q_len)) * n_seqs
     return Traced(context, 4 * visible * n_heads * head_dim, (context_len + q_len) * n_seqs * n_kv_heads * head_dim * 4)
@@ -71,5 +82,9 @@ KERNELS = {
     "decode, batch 8, kv = 4k of 131,072": lambda: trace_attention(4096, 1, 8, 32, 8, 128, 131072),
     "decode, batch 8, kv = 4k of 8,192": lambda: trace_attention(4096, 1, 8, 32, 8, 128, 8192),
 }
-SWEPT_KERNELS = ("matmul 2048 x 2048 x 2048, bf16", "append-prefill q = 700 over 104k, 32/8 heads of 128",
-                 "decode, batch 8, kv = 104k, 32/8 heads of 128", "decode, batch 8, kv = 4k of 131,072")
+SWEPT_KERNELS = (
+    "matmul 2048 x 2048 x 2048, bf16",
+    "append-prefill q = 700 over 104k, 32/8 heads of 128",
+    "decode, batch 8, kv = 104k, 32/8 heads of 128",
+    "decode, batch 8, kv = 4k of 131,072",
+)

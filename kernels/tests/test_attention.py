@@ -9,8 +9,16 @@ import nki
 from kernels import attention, attention_exact, attention_host, attention_plan
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
-CASES = all_pairs(head_dim=(64, 128), group=(1, 3, 4), q_len=(1, 2, 127, 128, 129, 700), before=(0, "page - 1", "page", "page + 1", 5000),
-                  n_seqs=(1, 2), window=(0, 300), variant=("device loop", "static"), target=("trn2", "trn3"))
+CASES = all_pairs(
+    head_dim=(64, 128),
+    group=(1, 3, 4),
+    q_len=(1, 2, 127, 128, 129, 700),
+    before=(0, "page - 1", "page", "page + 1", 5000),
+    n_seqs=(1, 2),
+    window=(0, 300),
+    variant=("device loop", "static"),
+    target=("trn2", "trn3"),
+)
 
 
 def sequences(rng, starts, n_new, n_heads, n_kv_heads, d, gain=1.0):
@@ -24,13 +32,14 @@ def sequences(rng, starts, n_new, n_heads, n_kv_heads, d, gain=1.0):
 def check(bucket, q, k, v, starts, seed=0, n_cores=1):
     """Runs the kernel; compares results and pages."""
     rng, scale = np.random.default_rng(seed), bucket.head_dim**-0.5
-    k_pages, v_pages, tables = attention_host.place(rng, k, v, starts, bucket.page_len)
-    got = attention_host.attend(bucket, q, k, v, starts, k_pages, v_pages, tables, scale, n_cores)
+    batch = attention_host.Batch(q, k, v, starts)
+    pages = attention_host.place(rng, batch, bucket.page_len)
+    got = attention_host.attend(bucket, batch, pages, scale, n_cores)
     want = attention_plan.reference(q, k, v, starts, scale, bucket.window)
-    for s, table in enumerate(tables):
+    for s, table in enumerate(pages.tables):
         error = np.abs(got[s].astype(np.float64) - want[s])
         assert (error <= attention_plan.tolerance(v[s], want[s])).all(), f"sequence {s}: {np.nanmax(error)}, NaN {np.isnan(error).sum()}"
-        stored = np.concatenate([attention_plan.to_canonical(k_pages[p], v_pages[p], bucket.head_dim) for p in table], axis=1)
+        stored = np.concatenate([attention_plan.to_canonical(pages.k[p], pages.v[p], bucket.head_dim) for p in table], axis=1)
         assert np.array_equal(stored[:, : len(k[s])], np.stack([k[s], v[s]])), f"pages of sequence {s}"
 
 
@@ -38,8 +47,18 @@ def bucket_for(q, starts, page_len, n_kv_heads, window=0, static=False, unroll=2
     """The smallest bucket that holds a batch."""
     n_new = max(map(len, q))
     pages = max(-(-(start + len(queries)) // page_len) for start, queries in zip(starts, q))
-    return attention_plan.Bucket(len(q), q_len or n_new, q[0].shape[1], n_kv_heads, q[0].shape[2], page_len, pages, unroll, window,
-                                 max(1, max(starts) // page_len) if static else 0)
+    return attention_plan.Bucket(
+        len(q),
+        q_len or n_new,
+        q[0].shape[1],
+        n_kv_heads,
+        q[0].shape[2],
+        page_len,
+        pages,
+        unroll,
+        window,
+        max(1, max(starts) // page_len) if static else 0,
+    )
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -121,8 +140,15 @@ def test_pages_convert_to_the_canonical_layout_and_back():
         assert np.array_equal(attention_plan.to_canonical(*attention_plan.from_canonical(page), head_dim), page)
 
 
-@pytest.mark.parametrize("starts, n_new, message", [([0], [5], "the bucket takes 1 to 4"), ([0], [0], "the bucket takes"),
-                                                    ([600], [1], "the table has 4"), ([500], [4], "the bucket takes 2")])
+@pytest.mark.parametrize(
+    "starts, n_new, message",
+    [
+        ([0], [5], "the bucket takes 1 to 4"),
+        ([0], [0], "the bucket takes"),
+        ([600], [1], "the table has 4"),
+        ([500], [4], "the bucket takes 2"),
+    ],
+)
 def test_plan_refuses_what_the_bucket_does_not_hold(starts, n_new, message):
     bucket = attention_plan.Bucket(1, 4, 2, 1, 128, 128, 2)
     with pytest.raises(ValueError, match=message):

@@ -8,8 +8,14 @@ from pairs import all_pairs
 from kernels import layouts, matmul, matmul_reference
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
-CASES = all_pairs(m=(1, 2, 16, 129, 513, 700), k=(64, 128, 300, 576), n=(1, 128, 192, 320), weights=("bfloat16", "fp8", "fp8 double row"),
-                  bias=(False, True), target=("trn2", "trn3"))
+CASES = all_pairs(
+    m=(1, 2, 16, 129, 513, 700),
+    k=(64, 128, 300, 576),
+    n=(1, 128, 192, 320),
+    weights=("bfloat16", "fp8", "fp8 double row"),
+    bias=(False, True),
+    target=("trn2", "trn3"),
+)
 
 
 def operands(case):

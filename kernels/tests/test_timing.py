@@ -49,7 +49,9 @@ def test_rungs_multiply_matrices(rung):
 def test_readme_holds_the_ladder_of_today():
     text = report.README.read_text()
     for name, measured, modelled, error in report.ladder_rows():
-        assert f"| {name} | {report.percent(measured)} | {report.percent(modelled)} | {100 * error:+.1f} |" in text, "run python -m kernels.report --write"
+        assert (
+            f"| {name} | {report.percent(measured)} | {report.percent(modelled)} | {100 * error:+.1f} |" in text
+        ), "run python -m kernels.report --write"
 
 
 @pytest.mark.parametrize("name", ["matmul 2048 x 2048 x 2048, bf16", "decode, batch 8, kv = 4k of 131,072"])

@@ -63,9 +63,7 @@ class Context:
     def record(self, engine, call, reads, writes, name="", **work):
         """Appends an instruction; operands are tensors."""
         position = len(self.instructions)
-        instruction = Instruction(
-            engine, call, [t.region() for t in reads], [t.region() for t in writes], work, name or ""
-        )
+        instruction = Instruction(engine, call, [t.region() for t in reads], [t.region() for t in writes], work, name or "")
         for storage, _ in instruction.reads + instruction.writes:
             storage.touch(position)
         self.instructions.append(instruction)

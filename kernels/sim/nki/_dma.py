@@ -27,7 +27,9 @@ def dma_copy(dst, src, priority=None, oob_mode=oob_mode.error, dge_mode=dge_mode
     elif dst.storage.bytes is not None:
         write(dst, None)
     reads = [src] + [t.indirection.offset for t in (dst, src) if t.indirection]
-    moved = _transfer(dst, src) if not any(_skipped(t) for t in (dst, src)) else dict(n_bytes=0, run_bytes=1, n_descriptors=0, n_partitions=1)
+    moved = (
+        _transfer(dst, src) if not any(_skipped(t) for t in (dst, src)) else dict(n_bytes=0, run_bytes=1, n_descriptors=0, n_partitions=1)
+    )
     current().record("dma", "dma_copy", reads, [dst], name, mode=mode, trigger=engine.name, **moved)
 
 
@@ -37,13 +39,23 @@ def _checked_mode(dst, src, mode, trigger):
     vector = any(view.vector for view in views)
     require(not vector or mode.name in ("unknown", "swdge"), "dma_copy", "dge_mode", f"{mode.name} cannot gather or scatter", DGE)
     require(not views or mode.name != "none", "dma_copy", "dge_mode", "none has no run-time addresses", DGE)
-    require(trigger.name == "unknown" or (mode.name == "hwdge" and trigger.name in ("sync", "scalar")), "dma_copy", "engine",
-            f"{trigger.name} with dge_mode {mode.name}; only sync or scalar with hwdge", DGE)
+    require(
+        trigger.name == "unknown" or (mode.name == "hwdge" and trigger.name in ("sync", "scalar")),
+        "dma_copy",
+        "engine",
+        f"{trigger.name} with dge_mode {mode.name}; only sync or scalar with hwdge",
+        DGE,
+    )
     for view in views:
         if hasattr(view.offset, "storage"):
             require(view.offset.buffer == SBUF, "dma_copy", "offset", "indices are in SBUF", "stub: dma_copy, Indirect addressing")
-            require(view.offset.dtype in ("int32", "uint32"), "dma_copy", "offset", f"dtype {view.offset.dtype}, must be 32-bit",
-                    "stub: dma_copy; aps: Vector Dynamic Access")
+            require(
+                view.offset.dtype in ("int32", "uint32"),
+                "dma_copy",
+                "offset",
+                f"dtype {view.offset.dtype}, must be 32-bit",
+                "stub: dma_copy; aps: Vector Dynamic Access",
+            )
     if mode.name != "unknown":
         return mode.name
     return "swdge" if vector else "hwdge" if views else "none"
@@ -63,8 +75,13 @@ def _gather(src, oob):
         require(bool(written.all()), "dma_copy", "src", f"`{src.name}` reads memory that was never written", "simulator")
         return array, None
     offsets, missing = _row_offsets(src, oob)
-    require(bool(src.storage.written[:: size_bytes(src.dtype)][offsets].all()), "dma_copy", "src",
-            "gathers memory that was never written", "simulator")
+    require(
+        bool(src.storage.written[:: size_bytes(src.dtype)][offsets].all()),
+        "dma_copy",
+        "src",
+        "gathers memory that was never written",
+        "simulator",
+    )
     return flat[offsets], missing
 
 
@@ -96,23 +113,38 @@ def _scatter(dst, values, missing, oob):
 def _row_offsets(view, oob):
     """Flat element offsets of a vector-indirect view, one block per row, and which rows are out of bounds."""
     index = view.indirection.offset
-    require(index.shape[0] == view.shape[0] and index.size == view.shape[0], "dma_copy", "vector_offset",
-            f"shape {index.shape} for {view.shape[0]} rows; one index per row", "stub: dma_copy, Indirect addressing")
+    require(
+        index.shape[0] == view.shape[0] and index.size == view.shape[0],
+        "dma_copy",
+        "vector_offset",
+        f"shape {index.shape} for {view.shape[0]} rows; one index per row",
+        "stub: dma_copy, Indirect addressing",
+    )
     require(bool(index.written().all()), "dma_copy", "vector_offset", "reads memory that was never written", "simulator")
     rows = index.array().reshape(-1).astype(np.int64)
     missing = (rows < 0) | (rows >= view.indirection.bound)
-    require(oob.name == "skip" or not missing.any(), "dma_copy", "vector_offset", f"index {rows[missing][:1]} is out of bounds",
-            "stub: dma_copy, oob_mode")
-    inner = sum(np.arange(n).reshape([-1] + [1] * (view.ndim - 1 - d)) * s
-                for d, (n, s) in enumerate(zip(view.shape[1:], view.strides[1:]), start=1))
+    require(
+        oob.name == "skip" or not missing.any(),
+        "dma_copy",
+        "vector_offset",
+        f"index {rows[missing][:1]} is out of bounds",
+        "stub: dma_copy, oob_mode",
+    )
+    inner = sum(
+        np.arange(n).reshape([-1] + [1] * (view.ndim - 1 - d)) * s
+        for d, (n, s) in enumerate(zip(view.shape[1:], view.strides[1:]), start=1)
+    )
     base = view.offset + np.where(missing, 0, rows) * view.indirection.stride
     return base.reshape([-1] + [1] * (view.ndim - 1)) + inner, missing
 
 
 def _skipped(view):
     """Whether a run-time address is out of bounds, so that nothing moves."""
-    return view.indirection is not None and not view.indirection.vector and not (
-        0 <= scalar_value(view.indirection.offset) < view.indirection.bound)
+    return (
+        view.indirection is not None
+        and not view.indirection.vector
+        and not (0 <= scalar_value(view.indirection.offset) < view.indirection.bound)
+    )
 
 
 def _transfer(dst, src):

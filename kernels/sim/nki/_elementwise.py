@@ -12,8 +12,20 @@ from ._storage import PSUM, SBUF
 from .language import equal
 
 ACTIVATIONS = (nl.copy, nl.exp, nl.square, nl.sigmoid, nl.silu)
-ARITHMETIC = (nl.add, nl.subtract, nl.multiply, nl.maximum, nl.minimum, nl.equal, nl.less, nl.less_equal, nl.greater,
-              nl.greater_equal, nl.logical_and, nl.logical_or)
+ARITHMETIC = (
+    nl.add,
+    nl.subtract,
+    nl.multiply,
+    nl.maximum,
+    nl.minimum,
+    nl.equal,
+    nl.less,
+    nl.less_equal,
+    nl.greater,
+    nl.greater_equal,
+    nl.logical_and,
+    nl.logical_or,
+)
 REDUCTIONS = {nl.add: np.sum, nl.maximum: np.max, nl.minimum: np.min}
 
 
@@ -40,7 +52,9 @@ def tensor_copy_predicated(dst, src, predicate, reverse_pred=False, name=None):
     call = "tensor_copy_predicated"
     on_chip(call, dst=dst, predicate=predicate)
     same_tile(call, dst=dst, predicate=predicate)
-    require(predicate.dtype in ("uint8", "uint16", "uint32"), call, "predicate", f"dtype {predicate.dtype}, must be unsigned", f"stub: {call}")
+    require(
+        predicate.dtype in ("uint8", "uint16", "uint32"), call, "predicate", f"dtype {predicate.dtype}, must be unsigned", f"stub: {call}"
+    )
     reads = [predicate, dst]
     if hasattr(src, "storage"):
         on_chip(call, src=src)
@@ -78,8 +92,13 @@ def tensor_scalar(dst, data, op0, operand0, reverse0=False, op1=None, operand1=N
     require((op1 is None) == (operand1 is None), call, "operand1", "comes with op1, and only with it", f"stub: {call}")
     runs_on = engine_of(call, engine, ("vector", "scalar"), [dst, data], f"stub: {call}")
     if runs_on == "scalar":
-        require((op0, op1) in ((nl.multiply, nl.add), (nl.multiply, None), (nl.add, None)), call, "op0",
-                "the scalar engine does multiply then add, multiply, or add", f"stub: {call}")
+        require(
+            (op0, op1) in ((nl.multiply, nl.add), (nl.multiply, None), (nl.add, None)),
+            call,
+            "op0",
+            "the scalar engine does multiply then add, multiply, or add",
+            f"stub: {call}",
+        )
     values, reads = read(call, "data", data), [data]
     for operand, op, scalar, reverse in (("operand0", op0, operand0, reverse0), ("operand1", op1, operand1, reverse1)):
         if op is None:
@@ -124,8 +143,13 @@ def tensor_reduce(dst, op, data, axis, negate=False, keepdims=False, name=None):
     on_chip(call, dst=dst, data=data)
     axes = (axis,) if isinstance(axis, int) else tuple(axis)
     axes = tuple(a % data.ndim for a in axes)
-    require(axes == tuple(range(data.ndim - len(axes), data.ndim)) and 0 not in axes, call, "axis",
-            f"{axis}: must be the last free dimensions", f"stub: {call}")
+    require(
+        axes == tuple(range(data.ndim - len(axes), data.ndim)) and 0 not in axes,
+        call,
+        "axis",
+        f"{axis}: must be the last free dimensions",
+        f"stub: {call}",
+    )
     require(op in REDUCTIONS, call, "op", "is no reduction that is simulated", "nki.api.shared: legal reduction ops")
     kept = int(np.prod([n for d, n in enumerate(data.shape) if d not in axes]))
     require(dst.size == kept and dst.shape[0] == data.shape[0], call, "dst", f"{dst.size} elements, must be {kept}", f"stub: {call}")
@@ -187,8 +211,13 @@ def affine_select(dst, pattern, channel_multiplier, on_true_tile, on_false_value
 def _affine(call, dst, pattern, offset, channel_multiplier):
     require(len(pattern) <= 4, call, "pattern", f"{len(pattern)} dimensions, at most 4", f"stub: {call}, up to 4D pattern")
     count = int(np.prod([n for _, n in pattern]))
-    require(count * dst.shape[0] == dst.size, call, "pattern", f"{count} elements, dst has {dst.size // dst.shape[0]} a partition",
-            f"stub: {call}, Tile size")
+    require(
+        count * dst.shape[0] == dst.size,
+        call,
+        "pattern",
+        f"{count} elements, dst has {dst.size // dst.shape[0]} a partition",
+        f"stub: {call}, Tile size",
+    )
     values = offset + np.arange(dst.shape[0], dtype=np.int64).reshape(-1, 1) * channel_multiplier
     for step, n in pattern:
         values = (values[:, :, None] + np.arange(n, dtype=np.int64) * step).reshape(dst.shape[0], -1)
@@ -217,5 +246,17 @@ def _record(runs_on, call, reads, dst, name, fast=1, inputs=1, n_elements=None, 
     half = all(size_bytes(t.dtype) == 2 and t.dtype not in INTEGERS for t in tensors)
     contiguous = all(t.strides[-1] == 1 for t in tensors)
     psum = sum(t.buffer == PSUM for t in tensors)
-    current().record(runs_on, call, reads, [dst], name, n_elements=n_elements or dst.size // dst.shape[0], fast=fast, inputs=inputs,
-                     half=half, contiguous=contiguous, psum=psum, cycles_per_element=cycles_per_element)
+    current().record(
+        runs_on,
+        call,
+        reads,
+        [dst],
+        name,
+        n_elements=n_elements or dst.size // dst.shape[0],
+        fast=fast,
+        inputs=inputs,
+        half=half,
+        contiguous=contiguous,
+        psum=psum,
+        cycles_per_element=cycles_per_element,
+    )

@@ -44,13 +44,23 @@ class Storage:
         if not self.on_chip:
             return
         partitions = context.limit("partitions")
-        require(self.n_partitions <= partitions, "ndarray", self.name, f"{self.n_partitions} partitions, at most {partitions}",
-                "trn1: SBUF and PSUM have 128 partitions")
+        require(
+            self.n_partitions <= partitions,
+            "ndarray",
+            self.name,
+            f"{self.n_partitions} partitions, at most {partitions}",
+            "trn1: SBUF and PSUM have 128 partitions",
+        )
         capacity = context.limit("sbuf_bytes")
         if self.buffer == PSUM:
             capacity = context.limit("psum_bank_bytes") * context.limit("psum_banks")
-        require(self.row_bytes <= capacity, "ndarray", self.name, f"{self.row_bytes} bytes per partition, {self.buffer} has {capacity}",
-                "facts: usable SBUF; trn1: PSUM banks")
+        require(
+            self.row_bytes <= capacity,
+            "ndarray",
+            self.name,
+            f"{self.row_bytes} bytes per partition, {self.buffer} has {capacity}",
+            "facts: usable SBUF; trn1: PSUM banks",
+        )
 
     def touch(self, position):
         """Notes that the instruction at `position` uses this memory."""
@@ -83,8 +93,13 @@ def check_capacity(context):
         for _, _, size, name in sorted(events):
             live += size
             peak = max(peak, live)
-            require(live <= capacity, "ndarray", name, f"{live} {'banks' if unit > 1 else 'bytes'} live, {buffer} has {capacity}",
-                    "facts: usable SBUF; trn1: PSUM banks")
+            require(
+                live <= capacity,
+                "ndarray",
+                name,
+                f"{live} {'banks' if unit > 1 else 'bytes'} live, {buffer} has {capacity}",
+                "facts: usable SBUF; trn1: PSUM banks",
+            )
         peaks[buffer] = peak
     return peaks[SBUF], peaks[PSUM]
 

@@ -74,8 +74,13 @@ class NkiTensor:
         return self._view(shape, strides, offset)
 
     def slice(self, dim, start, end, step=1):
-        require(0 <= start < end <= self.shape[dim] and step >= 1, "slice", self.name,
-                f"[{start}:{end}:{step}] of dimension {dim} with {self.shape[dim]}", VIEWS)
+        require(
+            0 <= start < end <= self.shape[dim] and step >= 1,
+            "slice",
+            self.name,
+            f"[{start}:{end}:{step}] of dimension {dim} with {self.shape[dim]}",
+            VIEWS,
+        )
         self._not_indirect("slice", dim)
         shape = _replaced(self.shape, dim, -(-(end - start) // step))
         strides = _replaced(self.strides, dim, self.strides[dim] * step)
@@ -117,7 +122,9 @@ class NkiTensor:
         require(int(np.prod(shape)) == self.shape[dim], "reshape_dim", self.name, f"{self.shape[dim]} to {shape}", VIEWS)
         require(not (self.storage.on_chip and dim == 0), "reshape_dim", self.name, "partitions stay outermost", VIEWS)
         strides = [s * self.strides[dim] for s in _row_major(tuple(shape))]
-        return self._view((*self.shape[:dim], *shape, *self.shape[dim + 1 :]), (*self.strides[:dim], *strides, *self.strides[dim + 1 :]), self.offset)
+        return self._view(
+            (*self.shape[:dim], *shape, *self.shape[dim + 1 :]), (*self.strides[:dim], *strides, *self.strides[dim + 1 :]), self.offset
+        )
 
     def reshape(self, shape):
         require(int(np.prod(shape)) == self.size, "reshape", self.name, f"{self.shape} to {tuple(shape)}", VIEWS)
@@ -131,8 +138,13 @@ class NkiTensor:
         return self._view(tuple(shape), strides, self.offset)
 
     def ap(self, pattern, offset=None, scalar_offset=None, vector_offset=None, indirect_dim=0, dtype=None):
-        require(self.offset == 0 and self.strides == _row_major(self.shape), "ap", self.name,
-                "on a view: the stub and the guide disagree whether its offset counts, so call it on the base tensor", "aps, stub")
+        require(
+            self.offset == 0 and self.strides == _row_major(self.shape),
+            "ap",
+            self.name,
+            "on a view: the stub and the guide disagree whether its offset counts, so call it on the base tensor",
+            "aps, stub",
+        )
         require(scalar_offset is None or vector_offset is None, "ap", self.name, "scalar_offset excludes vector_offset", VIEWS)
         dtype = dtype or self.dtype
         view = self._view([n for _, n in pattern], [s for s, _ in pattern], offset or 0)
@@ -142,8 +154,13 @@ class NkiTensor:
             require(pattern[0][0] == row, "ap", self.name, f"partition step {pattern[0][0]}, the row has {row}", ACCESS_PATTERNS)
         index = scalar_offset if vector_offset is None else vector_offset
         if index is not None:
-            require(vector_offset is None or (indirect_dim == 0 and not self.storage.on_chip), "ap", self.name,
-                    "vector_offset works on dimension 0 of an HBM tensor", "aps: Vector Dynamic Access")
+            require(
+                vector_offset is None or (indirect_dim == 0 and not self.storage.on_chip),
+                "ap",
+                self.name,
+                "vector_offset works on dimension 0 of an HBM tensor",
+                "aps: Vector Dynamic Access",
+            )
             require(not (self.storage.on_chip and indirect_dim == 0), "ap", self.name, "the partition is not dynamic", VIEWS)
             stride = int(np.prod(self.shape[indirect_dim + 1 :], dtype=np.int64))
             view.indirection = Indirection(index, stride, vector_offset is not None, self.shape[indirect_dim])
@@ -152,8 +169,13 @@ class NkiTensor:
     def view(self, dtype):
         require(self.strides[-1] == 1 and self.indirection is None, "view", self.name, "needs a contiguous static last dimension", VIEWS)
         old, new = size_bytes(self.dtype), size_bytes(dtype)
-        require(all(n * old % new == 0 for n in (*self.strides[:-1], self.offset, self.shape[-1])), "view", self.name,
-                f"{self.dtype} rows do not divide into {dtype}", VIEWS)
+        require(
+            all(n * old % new == 0 for n in (*self.strides[:-1], self.offset, self.shape[-1])),
+            "view",
+            self.name,
+            f"{self.dtype} rows do not divide into {dtype}",
+            VIEWS,
+        )
         scaled = [s * old // new for s in self.strides[:-1]] + [1]
         view = self._view(_replaced(self.shape, self.ndim - 1, self.shape[-1] * old // new), scaled, self.offset * old // new)
         view.dtype = dtype
@@ -161,7 +183,7 @@ class NkiTensor:
 
     def is_contiguous(self):
         expected = 1
-        for n, stride in list(zip(self.shape, self.strides))[:0 if self.storage.on_chip else None:-1]:
+        for n, stride in list(zip(self.shape, self.strides))[: 0 if self.storage.on_chip else None : -1]:
             if n != 1 and stride != expected:
                 return False
             expected *= n
@@ -195,7 +217,7 @@ class NkiTensor:
     def run_bytes(self):
         """Longest contiguous run in bytes: what one DMA descriptor can carry on this side."""
         run = 1
-        for n, stride in list(zip(self.shape, self.strides))[:0 if self.storage.on_chip else None:-1]:
+        for n, stride in list(zip(self.shape, self.strides))[: 0 if self.storage.on_chip else None : -1]:
             if n == 1:
                 continue
             if stride != run:

@@ -2,8 +2,19 @@
 
 from ._context import current
 from ._dma import dma_copy
-from ._elementwise import (activation, affine_select, iota, memset, reciprocal, scalar_tensor_tensor, tensor_copy,
-                           tensor_copy_predicated, tensor_reduce, tensor_scalar, tensor_tensor)
+from ._elementwise import (
+    activation,
+    affine_select,
+    iota,
+    memset,
+    reciprocal,
+    scalar_tensor_tensor,
+    tensor_copy,
+    tensor_copy_predicated,
+    tensor_reduce,
+    tensor_scalar,
+    tensor_tensor,
+)
 from ._enums import dge_mode, engine, matmul_perf_mode, nc_version, oob_mode, reduce_cmd
 from ._errors import NkiValidationError
 from ._matmul import nc_matmul, nc_transpose
@@ -15,6 +26,23 @@ def get_nc_version():
     return nc_version[current().generation]
 
 
-INSTRUCTIONS = (activation, affine_select, dma_copy, get_nc_version, iota, memset, nc_matmul, nc_transpose, reciprocal,
-                register_alloc, register_load, register_move, scalar_tensor_tensor, tensor_copy, tensor_copy_predicated,
-                tensor_reduce, tensor_scalar, tensor_tensor)
+INSTRUCTIONS = (
+    activation,
+    affine_select,
+    dma_copy,
+    get_nc_version,
+    iota,
+    memset,
+    nc_matmul,
+    nc_transpose,
+    reciprocal,
+    register_alloc,
+    register_load,
+    register_move,
+    scalar_tensor_tensor,
+    tensor_copy,
+    tensor_copy_predicated,
+    tensor_reduce,
+    tensor_scalar,
+    tensor_tensor,
+)
