@@ -29,29 +29,26 @@ def attend_exactly(scratch, buffer, pages, masks=False, tail_page=None):
                 keys, rows = scratch.keys_of(buffer, page, tile, head, tail_page)
                 for sub in range(-(-scratch.columns // P)):
                     columns = nl.ds(sub * P, min(P, scratch.columns - sub * P))
-                    _update(
-                        scratch,
-                        head,
-                        sub,
-                        columns,
-                        keys,
-                        scratch.queries[rows, head, columns],
-                        values[:, tile, 0 : d + 1],
-                        scratch.masks[:, tile, columns] if masks else None,
-                    )
+                    scores = _scores(scratch, keys, scratch.queries[rows, head, columns])
+                    if masks:
+                        nisa.tensor_copy_predicated(dst=scores, src=MASKED, predicate=scratch.masks[:, tile, columns])
+                    _update(scratch, head, sub, scores, values[:, tile, 0 : d + 1])
 
 
-def _update(scratch, head, sub, columns, keys, queries, values, mask):
-    """One tile of 128 keys for the columns of one subtile."""
-    n, scale = columns.size, scratch.scale
+def _scores(scratch, keys, queries):
+    """Scaled scores [128 keys, columns] in SBUF."""
+    n = queries.shape[1]
+    psum, scores = scratch.scores[:, 0, 0:n], nl.ndarray((P, n), dtype=nl.float32)
+    nisa.nc_matmul(dst=psum, stationary=keys, moving=queries, accumulate=False)
+    nisa.tensor_scalar(dst=scores, data=psum, op0=nl.multiply, operand0=scratch.scale, engine=nisa.engine.vector)
+    return scores
+
+
+def _update(scratch, head, sub, scores, values):
+    """The online softmax over one tile of 128 keys, for the columns of one subtile."""
+    n = scores.shape[1]
     turned, product = scratch.scores[0:n, 1, 0:P], scratch.products[0:n, 0, 0, 0, 0 : values.shape[1]]
-    scores = scratch.scores[:, 0, 0:n]
-    nisa.nc_matmul(dst=scores, stationary=keys, moving=queries, accumulate=False)
-    scaled = nl.ndarray((P, P), dtype=nl.float32)
-    nisa.tensor_scalar(dst=scaled[:, 0:n], data=scores, op0=nl.multiply, operand0=scale, engine=nisa.engine.vector)
-    if mask is not None:
-        nisa.tensor_copy_predicated(dst=scaled[:, 0:n], src=MASKED, predicate=mask)
-    nisa.nc_transpose(dst=turned, data=scaled[:, 0:n], engine=nisa.engine.tensor)
+    nisa.nc_transpose(dst=turned, data=scores, engine=nisa.engine.tensor)
     old, largest, negative, decay = (nl.ndarray((P, 1), dtype=nl.float32) for _ in range(4))
     maximum = scratch.maxima[0:n, head, nl.ds(sub, 1)]
     nisa.tensor_copy(dst=old[0:n], src=maximum, engine=nisa.engine.vector)

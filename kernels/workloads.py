@@ -40,10 +40,12 @@ def trace_matmul(m, k, n, x_dtype=BF16, w_dtype=BF16):
     return Traced(context, 2 * m * k * n, k * n * w_dtype.itemsize)
 
 
-def trace_attention(context_len, q_len, n_seqs, n_heads, n_kv_heads, head_dim, max_context, unroll=4):
-    """`attention.attention`: `q_len` new tokens in each of `n_seqs` sequences that have `context_len` tokens."""
+def trace_attention(context_len, q_len, n_seqs, heads, max_context):
+    """`attention.attention`: `q_len` new tokens in each of `n_seqs` sequences that have `context_len` tokens;
+    `heads` are query heads, KV heads and head_dim."""
+    n_heads, n_kv_heads, head_dim = heads
     page_len = attention_plan.page_len_for(n_kv_heads, head_dim)
-    b = attention_plan.Bucket(n_seqs, q_len, n_heads, n_kv_heads, head_dim, page_len, max_context // page_len, unroll)
+    b = attention_plan.Bucket(n_seqs, q_len, n_heads, n_kv_heads, head_dim, page_len, max_context // page_len)
     n_pages, n_tokens = (context_len + q_len) // page_len + 2, n_seqs * q_len
     p = attention_plan.plan(b, [context_len] * n_seqs, [q_len] * n_seqs, [list(range(1, n_pages))] * n_seqs)
     args = (
@@ -74,13 +76,13 @@ KERNELS = {
     "matmul M = 1, K = 4096, N = 14336, bf16": lambda: trace_matmul(1, 4096, 14336),
     "matmul M = 16, K = 4096, N = 14336, bf16": lambda: trace_matmul(16, 4096, 14336),
     "matmul M = 16, K = 4096, N = 14336, fp8 weights": lambda: trace_matmul(16, 4096, 14336, BF16, FP8),
-    "append-prefill q = 700 over 16k, 32/8 heads of 128": lambda: trace_attention(16384, 700, 1, 32, 8, 128, 131072),
-    "append-prefill q = 700 over 104k, 32/8 heads of 128": lambda: trace_attention(104000, 700, 1, 32, 8, 128, 131072),
-    "append-prefill q = 700 over 104k, 32/8 heads of 64": lambda: trace_attention(104000, 700, 1, 32, 8, 64, 131072),
-    "decode, batch 8, kv = 104k, 32/8 heads of 128": lambda: trace_attention(104000, 1, 8, 32, 8, 128, 131072),
-    "decode, batch 8, kv = 104k, 32/8 heads of 64": lambda: trace_attention(104000, 1, 8, 32, 8, 64, 131072),
-    "decode, batch 8, kv = 4k of 131,072": lambda: trace_attention(4096, 1, 8, 32, 8, 128, 131072),
-    "decode, batch 8, kv = 4k of 8,192": lambda: trace_attention(4096, 1, 8, 32, 8, 128, 8192),
+    "append-prefill q = 700 over 16k, 32/8 heads of 128": lambda: trace_attention(16384, 700, 1, (32, 8, 128), 131072),
+    "append-prefill q = 700 over 104k, 32/8 heads of 128": lambda: trace_attention(104000, 700, 1, (32, 8, 128), 131072),
+    "append-prefill q = 700 over 104k, 32/8 heads of 64": lambda: trace_attention(104000, 700, 1, (32, 8, 64), 131072),
+    "decode, batch 8, kv = 104k, 32/8 heads of 128": lambda: trace_attention(104000, 1, 8, (32, 8, 128), 131072),
+    "decode, batch 8, kv = 104k, 32/8 heads of 64": lambda: trace_attention(104000, 1, 8, (32, 8, 64), 131072),
+    "decode, batch 8, kv = 4k of 131,072": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 131072),
+    "decode, batch 8, kv = 4k of 8,192": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 8192),
 }
 SWEPT_KERNELS = (
     "matmul 2048 x 2048 x 2048, bf16",

@@ -240,23 +240,17 @@ def _apply(op, a, b):
         return op(a, b)
 
 
-def _record(runs_on, call, reads, dst, name, fast=1, inputs=1, n_elements=None, cycles_per_element=1):
-    """Records the instruction with what its cost depends on. `fast` is the most that the 16-bit modes of VectorE speed this call up."""
+def _record(runs_on, call, reads, dst, name, **work):
+    """Records the instruction with what its cost depends on: `fast`, the most that VectorE's 16-bit modes speed the call up, `inputs`,
+    `n_elements` and `cycles_per_element`, where they are not the usual ones."""
     tensors = [t for t in reads if t.storage.on_chip and t.size > t.shape[0]] + [dst]
-    half = all(size_bytes(t.dtype) == 2 and t.dtype not in INTEGERS for t in tensors)
-    contiguous = all(t.strides[-1] == 1 for t in tensors)
-    psum = sum(t.buffer == PSUM for t in tensors)
-    current().record(
-        runs_on,
-        call,
-        reads,
-        [dst],
-        name,
-        n_elements=n_elements or dst.size // dst.shape[0],
-        fast=fast,
-        inputs=inputs,
-        half=half,
-        contiguous=contiguous,
-        psum=psum,
-        cycles_per_element=cycles_per_element,
-    )
+    facts = {
+        "n_elements": dst.size // dst.shape[0],
+        "fast": 1,
+        "inputs": 1,
+        "cycles_per_element": 1,
+        "half": all(size_bytes(t.dtype) == 2 and t.dtype not in INTEGERS for t in tensors),
+        "contiguous": all(t.strides[-1] == 1 for t in tensors),
+        "psum": sum(t.buffer == PSUM for t in tensors),
+    }
+    current().record(runs_on, call, reads, [dst], name, **(facts | work))
