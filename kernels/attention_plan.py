@@ -142,7 +142,14 @@ def reference(q, k, v, starts, scale, window=0):
     return out
 
 
-def tolerance(v, result):
-    """Largest error allowed: the weights and the result are rounded to bfloat16 once each, relative to the largest value seen;
-    scores, sums and exponentials in float32 add less than a tenth of that."""
-    return 2.0**-8 * (1.1 * np.abs(v.astype(np.float64)).max() + np.abs(result))
+def tolerance(q, k, v, result, scale):
+    """Largest error allowed for one sequence, q [n_new, n_heads, d], k and v [kv_len, n_kv_heads, d].
+
+    Rounding the weights to bfloat16 moves a weighted mean by at most 2^-8 of its mean absolute deviation, which is at most max|v|; rounding
+    the result adds 2^-8 of it. In float32, a score is off by (d + 4) eps * scale |q| |k|, which changes weights by that relative amount on
+    both sides of the quotient, and sums over kv_len terms by kv_len eps.
+    """
+    norm = lambda a: np.sqrt(np.square(a.astype(np.float64)).sum(-1)).max()
+    largest, eps = np.abs(v.astype(np.float64)).max(), 2.0**-23
+    score = (q.shape[-1] + 4) * eps * scale * norm(q) * norm(k)
+    return 2.0**-8 * (largest + np.abs(result)) + 2 * largest * (np.expm1(min(score, 1.0)) + len(k) * eps)

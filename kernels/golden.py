@@ -90,7 +90,7 @@ def attention_case(seed, start, n_new, n_heads, n_kv_heads, head_dim, window=0):
         "v_page": v_page,
         "out": want,
         "kernel": got,
-        "tolerance": attention_plan.tolerance(v, want),
+        "tolerance": attention_plan.tolerance(q, k, v, want, scale),
     }
     return tensors, {
         "kernel": "attention",

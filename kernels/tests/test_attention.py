@@ -38,7 +38,9 @@ def check(bucket, q, k, v, starts, seed=0, n_cores=1):
     want = attention_plan.reference(q, k, v, starts, scale, bucket.window)
     for s, table in enumerate(pages.tables):
         error = np.abs(got[s].astype(np.float64) - want[s])
-        assert (error <= attention_plan.tolerance(v[s], want[s])).all(), f"sequence {s}: {np.nanmax(error)}, NaN {np.isnan(error).sum()}"
+        assert (
+            error <= attention_plan.tolerance(q[s], k[s], v[s], want[s], scale)
+        ).all(), f"sequence {s}: {np.nanmax(error)}, NaN {np.isnan(error).sum()}"
         stored = np.concatenate([attention_plan.to_canonical(pages.k[p], pages.v[p], bucket.head_dim) for p in table], axis=1)
         assert np.array_equal(stored[:, : len(k[s])], np.stack([k[s], v[s]])), f"pages of sequence {s}"
 
@@ -81,7 +83,7 @@ def test_long_context_runs_whole_steps_and_single_pages():
     check(bucket_for(q, starts, 128, 2), q, k, v, starts)
 
 
-@pytest.mark.parametrize("gain, window", [(60.0, 0), (60.0, 300), (1e4, 0)])
+@pytest.mark.parametrize("gain, window", [(60.0, 0), (60.0, 300), (300.0, 0)])
 def test_scores_far_apart_are_computed_again_exactly(gain, window, monkeypatch):
     ran = []
     exact = attention_exact.attend_exactly
