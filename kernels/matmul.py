@@ -17,7 +17,7 @@ CHUNK = 512  # columns of one PSUM bank in float32
 N_BANKS = 8
 X_BYTES = 96 * 1024  # SBUF per partition for a block of activations
 W_BYTES = 84 * 1024  # and for weights in flight
-RUN_BYTES = 8192  # contiguous bytes per partition that one load of weights carries, at least
+RUN_BYTES = 8192  # contiguous bytes per partition that one load of weights carries, unless one tile is more
 
 
 @dataclass(frozen=True)
