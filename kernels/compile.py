@@ -1,0 +1,190 @@
+"""Compiles the programs of a model to NEFFs, and writes the manifest that the Rust catalog reads.
+
+    python -m kernels.compile --model llama-3.1-8b --target trn2 --lnc 1 --out DIR [--weights float8_e4m3] [--jobs 4] [--stand-in]
+
+Takes the documented way ahead of time: each kernel is called with NumPy arrays in a process of its own, with
+NEURON_PLATFORM_TARGET_OVERRIDE, NEURON_LOGICAL_NC_CONFIG and NKI_ARTIFACTS_DIR set before `nki` is imported; `kernel.neff` remains even
+though running it fails without a device. Needs AWS's wheels on x86-64 Linux, any host. This route has not been run: the wheels were not
+reachable. `--stand-in` writes NEFFs without a program, which the fake runtime of the tests runs (neff.py).
+
+Nothing is compiled twice: a program's key is the SHA-256 of the kernels' sources, its name and tensors, target, LNC, and the compiler's
+and NKI's versions. An interrupted run goes on where it stopped.
+
+DIR/manifest.json, rewritten whole after each program:
+    {"schema": 1, "programs": [{"kernel", "arguments": {...}, "tensors": [{"name", "kind", "dtype", "shape"}], "target", "lnc", "compiler",
+    "nki", "key", "neff": file in DIR, "sha256" of that file}]}, sorted by kernel, target, LNC and name. `arguments` are the bucket.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+
+from .neff import TARGETS, write_neff
+from .programs import MODELS, Model, programs_for
+
+FOLDER = pathlib.Path(__file__).parent
+SOURCES = tuple(f"attention{part}.py" for part in ("", "_exact", "_masks", "_pages", "_plan", "_scratch", "_steps")) + (
+    "layouts.py",
+    "matmul.py",
+    "matmul_steps.py",
+)
+MISSING = (
+    "AWS's `nki` and `neuronx-cc` wheels are not installed here: install them on any x86-64 Linux host, which needs no Trainium, "
+    "or give --stand-in for programs that only the fake runtime runs."
+)
+
+
+class StandIn:
+    """Writes well-formed NEFFs without a program."""
+
+    compiler, nki = "stand-in 1", "simulator"
+
+    def compile(self, program, target, lnc):
+        """The bytes of the program's NEFF."""
+        return write_neff(program.name, program.kernel, program.arguments, program.tensors, target, lnc, self.compiler)
+
+
+class Neuron:
+    """AWS's compiler, one process for each program."""
+
+    def __init__(self):
+        try:
+            self.compiler, self.nki = (importlib.metadata.version(name) for name in ("neuronx-cc", "nki"))
+            has_isa = "/sim/" not in (importlib.util.find_spec("nki.isa").origin or "")
+        except (importlib.metadata.PackageNotFoundError, ModuleNotFoundError):
+            has_isa = False
+        if not has_isa:
+            raise SystemExit(MISSING)
+
+    def compile(self, program, target, lnc):
+        """The bytes of the program's NEFF."""
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {
+                "NEURON_PLATFORM_TARGET_OVERRIDE": target,
+                "NEURON_LOGICAL_NC_CONFIG": str(lnc),
+                "NKI_ARTIFACTS_DIR": folder,
+            }
+            run = subprocess.run(
+                [sys.executable, "-m", "kernels.compile_one", str(lnc)],
+                input=json.dumps(asdict(program)),
+                text=True,
+                env=environment,
+                capture_output=True,
+                cwd=FOLDER.parent,
+                check=False,
+            )
+            neff = next(pathlib.Path(folder).rglob("*.neff"), None)
+            if neff is None:
+                raise RuntimeError(f"{program.name} for {target}, LNC {lnc}: the compiler wrote no NEFF:\n{run.stderr[-2000:]}")
+            return neff.read_bytes()
+
+
+def key_of(program, target, lnc, compiler):
+    """What the program depends on, hashed."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update((FOLDER / name).read_bytes())
+    facts = [asdict(program), target, lnc, compiler.compiler, compiler.nki]
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def compile_all(programs, target, lnc, out, compiler, jobs=1, report=lambda done, total, name: None):
+    """Compiles what `out` does not have yet. Returns the number of programs compiled; raises the first failure, keeping the rest."""
+    out.mkdir(parents=True, exist_ok=True)
+    have = {entry["key"]: entry for entry in _manifest(out)["programs"]}
+    todo = [(p, key_of(p, target, lnc, compiler)) for p in programs]
+    todo = [(p, key) for p, key in todo if key not in have or not _intact(out, have[key])]
+    failure = None
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(compiler.compile, p, target, lnc): (p, key) for p, key in todo}
+        for done, future in enumerate(concurrent.futures.as_completed(running), 1):
+            program, key = running[future]
+            if future.exception():
+                failure = failure or future.exception()
+                continue
+            have[key] = _entry(out, program, key, target, lnc, compiler, future.result())
+            _write_manifest(out, have.values())
+            report(done, len(todo), program.name)
+    if failure:
+        raise failure
+    return len(todo)
+
+
+def _entry(out, program, key, target, lnc, compiler, data):
+    """Stores a NEFF under its key, whole or not at all, and describes it."""
+    name = f"{program.kernel}-{key[:16]}.neff"
+    _replace(out / name, data)
+    return {
+        "kernel": program.kernel,
+        "arguments": program.arguments,
+        "tensors": [asdict(t) | {"shape": list(t.shape)} for t in program.tensors],
+        "target": target,
+        "lnc": lnc,
+        "compiler": compiler.compiler,
+        "nki": compiler.nki,
+        "key": key,
+        "neff": name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def _intact(out, entry):
+    path = out / entry["neff"]
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+
+
+def _manifest(out):
+    path = out / "manifest.json"
+    return json.loads(path.read_text()) if path.exists() else {"schema": 1, "programs": []}
+
+
+def _write_manifest(out, entries):
+    order = lambda e: (e["kernel"], e["target"], e["lnc"], json.dumps(e["arguments"], sort_keys=True), e["key"])
+    _replace(out / "manifest.json", (json.dumps({"schema": 1, "programs": sorted(entries, key=order)}, indent=1) + "\n").encode())
+
+
+def _replace(path, data):
+    temporary = path.with_suffix(path.suffix + ".part")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def _progress(done, total, name):
+    bar = "#" * (30 * done // total)
+    print(f"\r[{bar:<30}] {done}/{total} {name[:60]:<60}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="kernels.compile", description="Compiles the programs of a model ahead of time.")
+    parser.add_argument("--model", required=True, choices=sorted(MODELS))
+    parser.add_argument("--target", required=True, choices=sorted(TARGETS))
+    parser.add_argument("--lnc", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--weights", choices=("bfloat16", "float8_e4m3"), default="bfloat16")
+    parser.add_argument("--pages", type=int, default=1024, help="KV pages of a layer")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--stand-in", action="store_true", help="NEFFs without a program, for the fake runtime")
+    options = parser.parse_args(arguments)
+    model: Model = MODELS[options.model]
+    if model.n_kv_heads % options.lnc:
+        raise SystemExit(
+            f"{options.model} has {model.n_kv_heads} KV heads, which LNC {options.lnc} does not divide: compile it with --lnc 1."
+        )
+    compiler = StandIn() if options.stand_in else Neuron()
+    programs = programs_for(model, options.weights, options.pages)
+    n = compile_all(programs, options.target, options.lnc, options.out, compiler, options.jobs, _progress)
+    print(f"{n} compiled, {len(programs) - n} up to date, manifest in {options.out / 'manifest.json'}")
+
+
+if __name__ == "__main__":
+    main()
