@@ -78,7 +78,11 @@ fn smollm2_agrees(weights: Dtype) {
     let Some(dir) = smollm2::model_dir() else { return };
     for backend in backends() {
         let mut model = load(backend.as_ref(), &dir, Some(weights));
-        for name in ["plain", "chat", "unicode", "long"] {
+        // The portable table would take minutes over the long prompt, so no context beyond one
+        // attention chunk is compared for it here.
+        let is_portable = backend.caps().name == "cpu/portable";
+        let long = if is_portable { None } else { Some("long") };
+        for name in ["plain", "chat", "unicode"].into_iter().chain(long) {
             let what = format!("smollm2-135m {name}, weights {weights}, {}", backend.caps().name);
             smollm2::golden::<Golden>(name).assert_agrees(model.as_mut(), &what);
         }
