@@ -1,0 +1,15 @@
+//! Sessions on the CPU backend, as an embedder uses them: the real model's answers, long contexts, and what is refused.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(feature = "text")]
+mod damaged;
+mod long;
+mod many;
+#[cfg(feature = "text")]
+mod real;
+mod refused;
+#[cfg(feature = "text")]
+#[path = "../smollm2/mod.rs"]
+mod smollm2;
+mod tiny;
