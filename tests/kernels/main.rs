@@ -69,8 +69,9 @@ fn assert_close<D: Dimension>(
     tolerance: ArrayView<'_, f64, D>,
     what: &str,
 ) {
-    let mut all = found.indexed_iter().zip(wanted.iter()).zip(tolerance.iter());
-    if let Some((((at, f), w), t)) = all.find(|(((_, f), w), t)| !((f64::from(**f) - **w).abs() <= **t)) {
-        panic!("{what}: element {at:?} is {f:e}, which is farther than {t:e} from {w:e}");
+    for (((at, f), w), t) in found.indexed_iter().zip(wanted.iter()).zip(tolerance.iter()) {
+        // A NaN is within no distance.
+        let within = (f64::from(*f) - w).abs() <= *t;
+        assert!(within, "{what}: element {at:?} is {f:e}, which is farther than {t:e} from {w:e}");
     }
 }

@@ -1,9 +1,9 @@
 //! Sessions on the CPU backend, as an embedder uses them: the real model's answers, long contexts, and what is refused.
 
-#[path = "../common/mod.rs"]
-mod common;
 #[cfg(feature = "text")]
 mod damaged;
+#[path = "../common/tiny.rs"]
+mod families;
 mod long;
 mod many;
 #[cfg(feature = "text")]

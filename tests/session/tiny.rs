@@ -6,7 +6,7 @@ use longhaul::engine::{Engine, GenerateOptions, Generated, Session, SessionOptio
 use longhaul::spec::synthetic::Synthetic;
 use longhaul::spec::{ModelConfig, TokenId};
 
-use crate::common::tiny;
+use crate::families::tiny;
 
 /// Tokens of a page of the CPU backend.
 pub const PAGE_LEN: usize = 64;
