@@ -80,7 +80,9 @@ impl StepBatch {
         if !ordered || self.logit_rows.last().is_some_and(|&r| r as usize >= self.tokens.len()) {
             return Err(Error::argument("logit_rows must ascend and lie inside the batch"));
         }
-        self.ragged().validate(n_pages, page_len)
+        let ragged = self.ragged();
+        ragged.validate(n_pages, page_len)?;
+        ragged.check_written_once(page_len)
     }
 }
 
@@ -124,8 +126,7 @@ impl<'a> Ragged<'a> {
         &self.pages[self.page_offsets[seq] as usize..self.page_offsets[seq + 1] as usize]
     }
 
-    /// Checks the offsets, that each page table covers its context, that every page exists, and that a page which this batch
-    /// writes stands in no other place of it.
+    /// Checks the offsets, that each page table covers its context, and that every page exists.
     pub fn validate(&self, n_pages: usize, page_len: usize) -> Result<()> {
         let n = self.n_seqs();
         let ascends = |o: &[u32]| o.len() == n + 1 && o[0] == 0 && o.windows(2).all(|w| w[0] <= w[1]);
@@ -150,6 +151,26 @@ impl<'a> Ragged<'a> {
             }
         }
         Ok(())
+    }
+
+    /// That no page is written in two places: two threads would write one slot. (A page that one sequence writes and another reads gives the
+    /// reader garbage, and nothing worse.) A step writes few pages, so all pairs are compared, without memory for it.
+    fn check_written_once(&self, page_len: usize) -> Result<()> {
+        let written = || (0..self.n_seqs()).flat_map(|seq| self.written_pages(seq, page_len));
+        for (i, page) in written().enumerate() {
+            if written().skip(i + 1).any(|other| other == page) {
+                return Err(Error::Page { page: *page, reason: "the batch writes it in two places".into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Pages that the rows of sequence `seq` go to.
+    fn written_pages(&self, seq: usize, page_len: usize) -> &'a [PageId] {
+        if self.rows(seq).is_empty() {
+            return &[];
+        }
+        &self.page_table(seq)[self.start(seq) / page_len..self.kv_len(seq).div_ceil(page_len)]
     }
 }
 

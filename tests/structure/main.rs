@@ -13,7 +13,7 @@ const FOUNDATION: [&str; 3] = ["spec", "dtype", "error"];
 
 /// What else each module of the crate may import: `main -> workload -> engine -> kv, text, backend <- cpu, neuron`. Backends never see
 /// each other. `main`, which `cli` is a part of, may also look past the workloads at what it shows: sessions, texts, kernel tables.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("main", &["workload", "engine", "text", "cpu"]),
     ("workload", &["engine"]),
     ("engine", &["kv", "text", "backend"]),
@@ -23,6 +23,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("cpu", &["backend"]),
     ("neuron", &["backend"]),
     ("reference", &[]),
+    ("emulation", &[]),
     ("spec", &[]),
     ("dtype", &[]),
     ("error", &[]),
