@@ -56,6 +56,7 @@ pub mod emulation;
 pub mod engine;
 pub mod error;
 pub mod kv;
+pub mod neuron;
 pub mod reference;
 pub mod spec;
 #[cfg(feature = "text")]

@@ -1,0 +1,3 @@
+//! AWS Trainium.
+
+pub mod neff;
