@@ -1,3 +1,4 @@
 //! AWS Trainium.
 
+pub mod catalog;
 pub mod neff;
