@@ -18,6 +18,8 @@ impl Isa for Amx {
     type V = <Avx512 as Isa>::V;
     type Lhs = u16;
     const NAME: &'static str = "amx";
+    const REGISTER_ROOF: &'static str = "amx-reg";
+    const L1_ROOF: &'static str = "amx-l1";
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 32;
     const TASK_PANELS: usize = 8;
@@ -49,6 +51,22 @@ impl Isa for Amx {
     fn end_products(self) {
         // SAFETY: as above.
         unsafe { tile::release() }
+    }
+
+    fn register_loop(self) -> usize {
+        const TIMES: usize = 5_000;
+        // SAFETY: `self` is proof that tiles are permitted; they are configured here, and zeroed by that.
+        unsafe {
+            tile::configure();
+            for _ in 0..TIMES {
+                dot!("0", "4", "6");
+                dot!("1", "4", "7");
+                dot!("2", "5", "6");
+                dot!("3", "5", "7");
+            }
+            tile::release();
+        }
+        TIMES * 4 * 2 * TILE * TILE * 32
     }
 
     #[inline(always)]
