@@ -8,6 +8,7 @@ mod arch;
 mod attention;
 mod disjoint;
 mod forward;
+mod huge_pages;
 mod isa;
 mod kernels;
 mod machine;
