@@ -15,7 +15,8 @@ pub mod device;
 mod error;
 mod inspect;
 pub mod nrt;
-mod sys;
+#[doc(hidden)] // for the stand-in and the tests of the interface; all others call `nrt`
+pub mod sys;
 
 pub use error::{Attempt, Failure, NeuronError, Result};
 pub use inspect::{Inspection, inspect};

@@ -18,6 +18,8 @@ struct State {
     lost: Option<Failure>,
     /// Failures of things that were dropped, oldest first.
     parked: VecDeque<Failure>,
+    /// Whether something could not be freed, and so is still there.
+    left_over: bool,
 }
 
 impl Health {
@@ -41,6 +43,7 @@ impl Health {
     pub(super) fn park(&self, failure: Failure) {
         self.note(&failure);
         let mut state = self.state();
+        state.left_over = true;
         if state.lost.is_none() && state.parked.len() < MAX_PARKED {
             state.parked.push_back(failure);
         }
@@ -49,6 +52,12 @@ impl Health {
     /// The failure that the loss began with, if the device is lost.
     pub(super) fn lost(&self) -> Option<Failure> {
         self.state().lost.clone()
+    }
+
+    /// Whether the runtime may be closed: the device is there, and nothing is alive on it. Otherwise closing is unsafe, or could hang.
+    pub(super) fn may_close(&self) -> bool {
+        let state = self.state();
+        state.lost.is_none() && !state.left_over
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -20,7 +20,8 @@
 //!
 //! **Lifetimes.** Everything holds the runtime, so it closes last. A set holds the tensors that it was given.
 //!
-//! **Dropping** never panics. What fails then is parked, and the next call of the runtime, whatever it is, returns it instead of running.
+//! **Dropping** never panics. What fails then is parked, and the next call of the runtime, whatever it is, returns it instead of running. What
+//! could not be freed is still there, so the runtime is not closed then: closing over it is unsafe, and the process's end does as well.
 //!
 //! **A fatal status** ([`Fault::is_fatal`](crate::error::Fault::is_fatal)) loses the device to this process. Every later call returns that
 //! failure at once ([`NeuronError::Lost`](super::NeuronError::Lost)) and calls nothing; what is dropped is left to the process's end, since unloading and

@@ -66,7 +66,8 @@ impl Program {
     /// output `X`.
     ///
     /// # Errors
-    /// [`NeuronError::Argument`] if a tensor is missing, of another size, or on another core; whatever `nrt_execute` returns.
+    /// [`NeuronError::Argument`] if a tensor is missing, of another size or on another core, or the program has none of its name; whatever
+    /// `nrt_execute` returns.
     pub fn execute(&self, inputs: &TensorSet, outputs: &TensorSet) -> Result<()> {
         self.check_set(Usage::Input, inputs)?;
         self.check_set(Usage::Output, outputs)?;
@@ -97,7 +98,11 @@ impl Program {
                 Some(_) => {}
             }
         }
-        Ok(())
+        let known = |name: &str| self.tensors.iter().any(|t| t.usage == usage && t.name == name);
+        match set.names().find(|name| !known(name)) {
+            Some(name) => wrong(format!("it has no {usage} `{name}`")),
+            None => Ok(()),
+        }
     }
 }
 

@@ -117,10 +117,10 @@ fn lose(process: &mut Process, error: NeuronError) -> NeuronError {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self.health.lost().is_some() {
-            return; // closing could hang; the process must end anyway
+        if !self.health.may_close() {
+            return; // the process's end gives the cores back
         }
-        // SAFETY: programs, tensors and sets hold this struct, so none is alive, and calls borrow them. `close` returns no status, and if it
+        // SAFETY: programs, tensors and sets hold this struct, so all are dropped, and all of them could be freed; calls borrow them. `close` returns no status, and if it
         // failed there would be no next call to tell.
         let _ = unsafe { self.nrt.close() };
     }

@@ -57,6 +57,11 @@ impl TensorSet {
         self.bound.get(name)
     }
 
+    /// The names that something is bound to.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.bound.keys().map(String::as_str)
+    }
+
     /// Its core.
     pub fn core(&self) -> &Core {
         &self.core
