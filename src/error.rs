@@ -27,6 +27,14 @@ pub enum Error {
         /// One sentence per problem, each naming its tensor or field.
         problems: Vec<String>,
     },
+    /// A compiled program that cannot be used: a NEFF that is damaged or for another chip, a manifest that is wrong.
+    #[error("{path}: {reason}")]
+    Program {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An argument that does not fit the others: a shape, a length, an id.
     #[error("{0}")]
     Argument(String),

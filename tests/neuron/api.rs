@@ -73,7 +73,9 @@ fn programs_tell_what_they_take() {
         let bound = Bound::load(core, &matmul("matmul", [2, 130, 300], "float8_e4m3", 1)).unwrap();
         let described = |usage| {
             let tensors = bound.program.tensors().iter().filter(move |t| t.usage == usage);
-            tensors.map(|t| (t.name.as_str(), t.element.info().unwrap().0, t.shape.clone(), t.size_bytes)).collect::<Vec<_>>()
+            tensors
+                .map(|t| (t.name.as_str(), t.element.info().unwrap().0, t.shape.clone(), t.size_bytes))
+                .collect::<Vec<_>>()
         };
         let [weights, x] = [("weights", vec![128, 3, 2, 128]), ("x", vec![128, 2, 2])];
         let scale = ("scale", "float32", vec![128, 3], 128 * 3 * 4);
@@ -81,11 +83,7 @@ fn programs_tell_what_they_take() {
         inputs.sort();
         assert_eq!(
             inputs,
-            [
-                scale,
-                (weights.0, "float8_e4m3", weights.1, 128 * 3 * 2 * 128),
-                (x.0, "bfloat16", x.1, 128 * 2 * 2 * 2)
-            ]
+            [scale, (weights.0, "float8_e4m3", weights.1, 128 * 3 * 2 * 128), (x.0, "bfloat16", x.1, 128 * 2 * 2 * 2)]
         );
         assert_eq!(described(Usage::Output), [("out", "bfloat16", vec![128, 3, 2], 128 * 3 * 2 * 2)]);
         assert_eq!((bound.program.inputs().count(), bound.program.outputs().count()), (3, 1));

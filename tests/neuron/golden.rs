@@ -303,7 +303,8 @@ impl Attention {
     fn check_last_page(&self, bound: &Bound) {
         let last = self.start + self.n_new - 1;
         let (page, row) = (self.page(last), self.n_kv_heads * self.head_dim);
-        let (k_pages, v_pages): (Vec<bf16>, Vec<bf16>) = (bound.read("k_pages").unwrap(), bound.read("v_pages").unwrap());
+        let (k_pages, v_pages): (Vec<bf16>, Vec<bf16>) =
+            (bound.read("k_pages").unwrap(), bound.read("v_pages").unwrap());
         let (k_page, v_page) = (self.golden.bf16("k_page"), self.golden.bf16("v_page"));
         for (slot, i) in (0..=last % self.page_len).flat_map(|slot| (0..row).map(move |i| (slot, i))) {
             let (h, f) = (i / self.head_dim, i % self.head_dim);

@@ -28,7 +28,9 @@ pub fn start(name: &str, variables: &[(&str, &str)]) -> Output {
     let executable = std::env::current_exe().expect("the running executable has a path");
     let mut command = Command::new(executable);
     command.args([name, "--exact", "--include-ignored", "--nocapture", "--test-threads=1"]);
-    for (variable, _) in std::env::vars().filter(|(v, _)| ["NEURON", "FAKE_NRT", "LONGHAUL_LIBNRT"].iter().any(|p| v.starts_with(p))) {
+    for (variable, _) in
+        std::env::vars().filter(|(v, _)| ["NEURON", "FAKE_NRT", "LONGHAUL_LIBNRT"].iter().any(|p| v.starts_with(p)))
+    {
         command.env_remove(variable);
     }
     command.env(VARIABLE, name).envs(variables.iter().copied());
@@ -54,7 +56,11 @@ pub fn text(output: &Output) -> String {
 pub fn assert_clean(fake: &Fake) {
     let c = fake.counters();
     assert_eq!(fake.violations(), [""; 0]);
-    assert_eq!((c.tensors, c.storages, c.programs, c.sets, c.descriptions, c.device_bytes), (0, 0, 0, 0, 0, 0), "{c:?}");
+    assert_eq!(
+        (c.tensors, c.storages, c.programs, c.sets, c.descriptions, c.device_bytes),
+        (0, 0, 0, 0, 0, 0),
+        "{c:?}"
+    );
     assert_eq!((c.n_allocated, c.is_open, c.n_calls_after_loss), (c.n_freed, 0, 0), "{c:?}");
     assert!(c.n_allocated > 0, "the stand-in was never used");
 }

@@ -73,7 +73,10 @@ fn a_failure_in_a_drop_is_told_by_the_next_call() {
         fake.plan("nrt_unload#1=3");
         drop(bound);
         let parked = failure(core.allocate("t", 64));
-        assert_eq!((parked.operation, parked.in_drop, parked.subject.as_str()), ("nrt_unload", true, "program `test` on core 0"));
+        assert_eq!(
+            (parked.operation, parked.in_drop, parked.subject.as_str()),
+            ("nrt_unload", true, "program `test` on core 0")
+        );
         assert_eq!(fake.counters().tensors, 0, "the call that told of it did not run");
         core.allocate("t", 64).expect("it is told once");
         drop((core, runtime));

@@ -4,6 +4,8 @@
 //! The runtime is initialised once per process, so each test runs in a process of its own: this executable starts itself again.
 
 mod api;
+#[path = "../common/tiny.rs"]
+mod families;
 mod golden;
 mod isolated;
 mod loss;
@@ -12,8 +14,6 @@ mod programs;
 mod scenario;
 mod sweep;
 mod threads;
-#[path = "../common/tiny.rs"]
-mod families;
 #[path = "../session/tiny.rs"]
 #[allow(dead_code)] // other tests use the rest
 mod tiny;

@@ -22,10 +22,7 @@ fn absence_names_each_place() {
         let Err(NeuronError::NotFound { tried }) = inspect() else { return assert!(inspect().is_ok()) };
         let places: Vec<_> = tried.iter().map(|a| (a.path.as_str(), a.from)).collect();
         let default = ("/opt/aws/neuron/lib/libnrt.so.1", "default folder");
-        assert_eq!(
-            places,
-            [("/nowhere/lib/libnrt.so.1", "NEURON_DIR"), default, ("libnrt.so.1", "loader's path")]
-        );
+        assert_eq!(places, [("/nowhere/lib/libnrt.so.1", "NEURON_DIR"), default, ("libnrt.so.1", "loader's path")]);
         assert_eq!(tried[0].why, "no such file");
         assert!(tried.iter().all(|a| !a.why.is_empty()), "{tried:?}");
         let error = Error::from(Runtime::start().unwrap_err());

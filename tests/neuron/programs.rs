@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use half::bf16;
 use longhaul::neuron::device::{Core, DeviceTensor, Element, Program, TensorSet};
 use longhaul::neuron::neff::write::Program as Writer;
-use longhaul::neuron::neff::{Argument, Kind, KernelCall, Target, Tensor};
+use longhaul::neuron::neff::{Argument, KernelCall, Kind, Target, Tensor};
 use longhaul::neuron::nrt::Usage;
 use longhaul::neuron::{NeuronError, Result};
 

@@ -19,9 +19,7 @@ pub fn library(name: &str) -> PathBuf {
     let file = format!("{}fake_nrt_{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let found = executable.ancestors().skip(1).take(2).map(|dir| dir.join(&file)).find(|path| path.exists());
     let release = if cfg!(debug_assertions) { "" } else { " --release" };
-    found.unwrap_or_else(|| {
-        panic!("no {file} beside {}: run `cargo build --workspace{release}`", executable.display())
-    })
+    found.unwrap_or_else(|| panic!("no {file} beside {}: run `cargo build --workspace{release}`", executable.display()))
 }
 
 /// A library, steered. Whoever else opens the same file in this process has the same state.

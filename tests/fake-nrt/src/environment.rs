@@ -11,7 +11,8 @@ pub fn visible_cores() -> Option<Vec<u32>> {
     let mut cores = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        cores.extend(first.trim().parse().ok()?..=last.trim().parse().ok()?);
+        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        cores.extend(first..=last);
     }
     let consecutive = cores.windows(2).all(|pair| pair[0] + 1 == pair[1]);
     (consecutive && cores.iter().all(|core| *core < total)).then_some(cores)

@@ -273,9 +273,7 @@ pub unsafe fn nrt_tensor_allocate_slice(
     status(|| {
         let _occupied = begin("nrt_tensor_allocate_slice", tensor_core(source))?;
         // SAFETY: as the caller promises.
-        unsafe {
-            give(slice, |state| Ok(std::ptr::without_provenance_mut(state.slice(source.addr(), offset, size)?)))
-        }
+        unsafe { give(slice, |state| Ok(std::ptr::without_provenance_mut(state.slice(source.addr(), offset, size)?))) }
     })
 }
 

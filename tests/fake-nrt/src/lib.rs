@@ -1,4 +1,4 @@
-//! A stand-in for libnrt, for tests on any machine. The folders beside this one make libraries of it, one for each version: they differ in what
+//! A stand-in for libnrt, for tests on any machine. The folders in `versions` make libraries of it, one for each version: they differ in what
 //! they export.
 //!
 //! - Device memory is kept apart from the host's, and begins as garbage, so that a missing write or read shows.

@@ -55,7 +55,7 @@ impl Program {
         let call = neff.call.ok_or(sys::NRT_INVALID)?;
         let tensors = neff.tensors.iter().map(|t| {
             let dtype = Dtype::named(&t.dtype).ok_or(sys::NRT_INVALID)?;
-            Ok(Tensor::new(&t.name, t.kind == Kind::Input, dtype, &t.shape))
+            Ok::<_, i32>(Tensor::new(&t.name, t.kind == Kind::Input, dtype, &t.shape))
         });
         let (kernel, arguments) = (call.kernel, call.arguments);
         let program = Self { kernel, arguments, tensors: tensors.collect::<Result<_, _>>()?, lnc: neff.header.lnc };
@@ -118,7 +118,7 @@ pub fn execute(model: usize, inputs: usize, outputs: usize) -> Result<(), i32> {
         check_set(state, program, model.core, inputs, true)?;
         check_set(state, program, model.core, outputs, false)?;
         check_aliases(state, program, inputs, outputs)?;
-        Ok((contents(state, program, inputs, true)?, contents(state, program, outputs, false)?))
+        Ok::<_, i32>((contents(state, program, inputs, true)?, contents(state, program, outputs, false)?))
     })?;
     program.run(&read, &mut written)?;
     with(|state| {

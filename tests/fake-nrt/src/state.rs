@@ -102,7 +102,12 @@ fn busy() -> MutexGuard<'static, BTreeSet<u32>> {
 pub fn begin(function: &'static str, core: Option<u32>) -> Result<Occupied, i32> {
     let occupied = occupy(function, core);
     let hangs = matches!(function, "nrt_unload" | "nrt_close" | "nrt_tensor_free");
-    if with(|state| state.lost && { state.n_calls_after_loss += 1; true }) {
+    if with(|state| {
+        state.lost && {
+            state.n_calls_after_loss += 1;
+            true
+        }
+    }) {
         if hangs {
             std::thread::sleep(FOR_EVER);
         }
