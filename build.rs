@@ -35,6 +35,7 @@ mod bindings {
             println!("cargo:rerun-if-env-changed={name}");
         }
         let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo names no folder")?).join("nrt_bindings.rs");
+        let _ = std::fs::remove_file(&out); // an old one must not be taken for what this run makes
         // bindgen panics where it finds no libclang, and says so on stderr, which cargo keeps to itself.
         let text = std::panic::catch_unwind(|| generate(&header))
             .map_err(|_| "libclang was not found; LIBCLANG_PATH names its folder".to_string())??;

@@ -185,6 +185,13 @@ pub fn without_function(source: &str, name: &str) -> String {
     code
 }
 
+/// Whether code has an `unsafe` block, function or impl. The type of a function that is unsafe to call is none of them: it does nothing.
+pub fn has_unsafe(code: &str) -> bool {
+    let tokens = tokens(code);
+    let is_type = |at: usize| tokens[at + 1..].starts_with(&["extern", "fn", "("]);
+    tokens.iter().enumerate().any(|(at, token)| *token == "unsafe" && !is_type(at))
+}
+
 /// Lines, from 0, of `unsafe` without its reason: `// SAFETY:` in the 6 lines above a block or an impl, `# Safety` in the 8 above a
 /// function.
 pub fn unsafe_without_reason(source: &str) -> Vec<usize> {
@@ -195,7 +202,7 @@ pub fn unsafe_without_reason(source: &str) -> Vec<usize> {
         lines[idx.saturating_sub(n_above)..idx].iter().any(|l| l.contains(reason))
     };
     let code_lines = code.lines().enumerate();
-    code_lines.filter(|(i, l)| tokens(l).contains(&"unsafe") && !has_reason(*i, l)).map(|(i, _)| i).collect()
+    code_lines.filter(|(i, l)| has_unsafe(l) && !has_reason(*i, l)).map(|(i, _)| i).collect()
 }
 
 #[test]
@@ -220,6 +227,17 @@ fn paths_are_resolved() {
 fn a_function_can_be_taken_out() {
     assert_eq!(without_function("a fn f() { if x { y } } b", "f"), "a  b");
     assert_eq!(without_function("a fn g() {}", "f"), "a fn g() {}");
+}
+
+#[test]
+fn the_type_of_an_unsafe_function_is_not_unsafe() {
+    let has_unsafe = |source: &str| has_unsafe(&code_only(source));
+    assert!(!has_unsafe("type A = Option<unsafe extern \"C\" fn(u8)>; // unsafe {}"));
+    assert!(
+        has_unsafe("pub unsafe extern \"C\" fn f() {}")
+            && has_unsafe("unsafe { a }")
+            && has_unsafe("unsafe impl A for B {}")
+    );
 }
 
 #[test]

@@ -7,3 +7,6 @@
 include!("bindings.rs");
 #[cfg(longhaul_fresh_bindings)]
 include!(concat!(env!("OUT_DIR"), "/nrt_bindings.rs"));
+
+#[cfg(test)]
+mod tests;
