@@ -19,6 +19,7 @@ mod panel;
 mod parallel;
 mod pointwise;
 mod product;
+pub mod roofline;
 mod state;
 mod weights;
 
