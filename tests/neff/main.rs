@@ -2,11 +2,16 @@
 
 mod allocator;
 mod good;
+mod hostile;
+mod mutation;
 
 use std::collections::BTreeMap;
 
 use longhaul::neuron::neff::write::Program;
 use longhaul::neuron::neff::{Argument, KernelCall, Kind, Target, Tensor};
+
+/// No file may make the reader allocate more.
+const MAX_BYTES: usize = 64 << 20;
 
 fn tensor(name: &str, kind: Kind, dtype: &str, shape: &[usize]) -> Tensor {
     Tensor { name: name.into(), kind, dtype: dtype.into(), shape: shape.into() }

@@ -13,10 +13,10 @@ use super::{HashState, NeffError};
 /// What gzip begins with (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Bytes that an archive may unpack to: enough for constants that are all zero, and no more than that for each byte stored. Deflate reaches
-/// 1,032 (zlib, "Technical details"), which is what a bomb lives of.
+/// Bytes that an archive may unpack to: enough for a program whose constants are mostly zero, and no more than that for each byte stored.
+/// Deflate itself reaches 1,032, which is what a bomb lives of.
 const UNPACKED_BYTES: u64 = 256 << 20;
-const UNPACKED_PER_BYTE: u64 = 256;
+const UNPACKED_PER_BYTE: u64 = 64;
 
 /// What reading the data gave.
 pub(super) struct Data<T> {
@@ -31,11 +31,19 @@ pub(super) fn read<S: Read, T>(
     header: &Header,
     scan: impl FnOnce(&mut Archive<'_>) -> Result<T, NeffError>,
 ) -> Result<Data<T>, NeffError> {
-    let mut body =
-        Body { source, left: header.data_bytes, ended_early: false, hash: Hash::new(header.package_version) };
+    let mut body = Body {
+        source,
+        left: header.data_bytes,
+        ended_early: false,
+        failure: None,
+        hash: Hash::new(header.package_version),
+    };
     let result = unpack(&mut body, header, scan);
+    // Whatever the archive made of these two, they are why.
+    if let Some(failure) = body.failure {
+        return Err(NeffError::Read(failure));
+    }
     if body.ended_early {
-        // Whatever the archive made of it, this is why.
         let found = header.data_bytes - body.left;
         return Err(NeffError::Truncated { what: "the data", wanted: header.data_bytes, found });
     }
@@ -83,13 +91,19 @@ struct Body<S> {
     left: u64,
     /// The source ended with some left.
     ended_early: bool,
+    /// What the source said when it failed.
+    failure: Option<String>,
     hash: Hash,
 }
 
 impl<S: Read> Read for Body<S> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let n = self.source.read(&mut buffer[..most])?;
+        let n = self.source.read(&mut buffer[..most]).inspect_err(|e| {
+            if e.kind() != std::io::ErrorKind::Interrupted {
+                self.failure = Some(e.to_string());
+            }
+        })?;
         self.ended_early |= n == 0 && most > 0;
         self.hash.update(&buffer[..n]);
         self.left -= n as u64;

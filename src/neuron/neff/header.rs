@@ -8,6 +8,9 @@ pub const HEADER_BYTES: usize = 1024;
 /// The highest major version that the runtimes 2.30 to 2.35 take.
 pub(super) const MAX_MAJOR: u64 = 2;
 
+/// Bytes of data that are read: a chip has 96 to 144 GiB of memory for eight cores.
+const MAX_DATA_BYTES: u64 = 64 << 30;
+
 /// Bytes of the hash field; which of them count depends on the package version.
 pub(super) const HASH_BYTES: usize = 32;
 
@@ -61,8 +64,8 @@ impl Header {
     /// Parses the header.
     ///
     /// # Errors
-    /// [`NeffError::NotNeff`] when the size of the header or of the data cannot be that of a NEFF, [`NeffError::Version`] for one of a later
-    /// format.
+    /// [`NeffError::NotNeff`] or [`NeffError::TooLarge`] when the size of the header or of the data cannot be that of a NEFF,
+    /// [`NeffError::Version`] for one of a later format.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, NeffError> {
         let header_size = u64_at(bytes, offset::HEADER_SIZE);
         if header_size != HEADER_BYTES as u64 {
@@ -77,6 +80,9 @@ impl Header {
         let data_bytes = u64_at(bytes, offset::DATA_SIZE);
         if data_bytes == 0 {
             return Err(NeffError::NotNeff("it has no data behind its header".into()));
+        }
+        if data_bytes > MAX_DATA_BYTES {
+            return Err(NeffError::TooLarge { what: "bytes of data".into(), size: data_bytes, limit: MAX_DATA_BYTES });
         }
         Ok(Self {
             package_version: u64_at(bytes, offset::PACKAGE_VERSION),

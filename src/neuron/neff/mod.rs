@@ -55,6 +55,9 @@ impl Neff {
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Program`] with a [`NeffError`]'s text when it is no sound NEFF.
     pub fn open(path: &Path) -> Result<Self> {
+        if !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_file() {
+            return Err(Error::io(path, "not a regular file"));
+        }
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         Self::read(file).map_err(|e| e.at(path))
     }
