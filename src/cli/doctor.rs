@@ -109,7 +109,7 @@ fn backends() -> Vec<BackendFinding> {
 
 impl DoctorArguments {
     fn models(&self) -> Result<Vec<(String, ModelConfig)>> {
-        let folder = |dir: PathBuf| {
+        let folder = |dir: PathBuf| -> Result<_> {
             let config = Checkpoint::open(&dir)?.config().clone();
             Ok((Source::Folder(dir).to_string(), config))
         };
