@@ -8,6 +8,7 @@ mod arch;
 mod attention;
 mod disjoint;
 mod forward;
+mod huge_pages;
 mod isa;
 mod kernels;
 mod machine;
@@ -19,6 +20,7 @@ mod panel;
 mod parallel;
 mod pointwise;
 mod product;
+pub mod roofline;
 mod state;
 mod weights;
 
