@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use longhaul::backend::LoadOptions;
 use longhaul::cpu::{self, CpuOptions};
-use longhaul::spec::{Logits, PageId, StepBatch, Synthetic};
+use longhaul::spec::{Logits, PageId, StepBatch, Synthetic, WeightDtype};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -56,9 +56,13 @@ fn a_warm_step_allocates_nothing() {
     for table in cpu::tables().into_iter().filter(|t| t.available) {
         let options = CpuOptions { table: Some(table.name.into()), pool: Some(pool.clone()), ..Default::default() };
         let backend = cpu::open(&options).unwrap();
-        for config in tiny::tiny() {
+        let quantised = [WeightDtype::INT8, WeightDtype::Int8 { group_len: Some(128) }, WeightDtype::Int4].map(Some);
+        let all = tiny::tiny()
+            .into_iter()
+            .flat_map(|config| [None].into_iter().chain(quantised).map(move |w| (config.clone(), w)));
+        for (config, weights) in all {
             let source = Synthetic::from_config(config.clone(), 1);
-            let options = LoadOptions { weights: None, n_pages: 20, max_step_tokens: 64, max_logit_rows: 8 };
+            let options = LoadOptions { weights, n_pages: 20, max_step_tokens: 64, max_logit_rows: 8 };
             let mut model = backend.load(&config, &source, options).unwrap();
             let (batches, mut logits) = (batches(), Logits::new());
             // Inside the pool, as the engine runs it: entering a pool from outside allocates.
@@ -70,7 +74,7 @@ fn a_warm_step_allocates_nothing() {
                 }
                 N_ALLOCATIONS.load(SeqCst) - before
             });
-            assert_eq!(n_allocations, 0, "{}, {:?}", table.name, config.architecture);
+            assert_eq!(n_allocations, 0, "{}, {:?} in {weights:?}", table.name, config.architecture);
         }
     }
 }

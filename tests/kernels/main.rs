@@ -8,6 +8,7 @@ mod attention;
 mod isolation;
 mod matmul;
 mod pages;
+mod quantised;
 mod sequence;
 
 use longhaul::backend::Backend;

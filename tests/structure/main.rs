@@ -30,7 +30,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 ];
 
 /// The files that may say `unsafe`: the kernels, which share slices between tasks and call instructions, and the memory map.
-const UNSAFE_FILES: [&str; 12] = [
+const UNSAFE_FILES: [&str; 15] = [
     "src/cpu/arch/x86_64/amx.rs",
     "src/cpu/arch/x86_64/avx2.rs",
     "src/cpu/arch/x86_64/avx512.rs",
@@ -42,6 +42,9 @@ const UNSAFE_FILES: [&str; 12] = [
     "src/cpu/pages.rs",
     "src/cpu/pointwise.rs",
     "src/cpu/product.rs",
+    "src/cpu/quant/panels.rs",
+    "src/cpu/quant/product.rs",
+    "src/cpu/quant/rows.rs",
     "src/spec/checkpoint/shard.rs",
 ];
 
