@@ -56,7 +56,8 @@ fn a_warm_step_allocates_nothing() {
     for table in cpu::tables().into_iter().filter(|t| t.available) {
         let options = CpuOptions { table: Some(table.name.into()), pool: Some(pool.clone()), ..Default::default() };
         let backend = cpu::open(&options).unwrap();
-        let quantised = [WeightDtype::INT8, WeightDtype::Int8 { group_len: Some(128) }, WeightDtype::Int4].map(Some);
+        let quantised =
+            [WeightDtype::INT8_CHANNEL, WeightDtype::Int8 { group_len: Some(128) }, WeightDtype::Int4].map(Some);
         let all = tiny::tiny()
             .into_iter()
             .flat_map(|config| [None].into_iter().chain(quantised).map(move |w| (config.clone(), w)));

@@ -23,8 +23,11 @@ pub enum WeightDtype {
 }
 
 impl WeightDtype {
-    /// 8 bits with one scale for each output channel.
-    pub const INT8: Self = Self::Int8 { group_len: None };
+    /// 8 bits by groups of 64 inputs: what `int8` means where nothing else is said.
+    pub const INT8: Self = Self::Int8 { group_len: Some(64) };
+
+    /// 8 bits with one scale for each output channel: fewer bytes, and a larger error (BENCHMARKS.md).
+    pub const INT8_CHANNEL: Self = Self::Int8 { group_len: None };
 
     /// What a tensor stored as `dtype` runs as when nothing is asked for: nothing is lost.
     pub const fn holding(dtype: Dtype) -> Self {
@@ -43,11 +46,11 @@ impl WeightDtype {
         }
     }
 
-    /// What the output matrix of a model runs as, and with it a tied embedding, when the layers run as `self`: 8 bits, by groups of 32, where
-    /// they have 4. BENCHMARKS.md has what that costs and saves.
+    /// What the output matrix of a model runs as, and with it a tied embedding, when the layers run as `self`: 8 bits where they have 4, since 4 bits
+    /// cost the most there (BENCHMARKS.md has the figures).
     pub const fn of_head(self) -> Self {
         match self {
-            Self::Int4 => Self::Int8 { group_len: Some(INT4_GROUP_LEN) },
+            Self::Int4 => Self::INT8,
             other => other,
         }
     }
@@ -99,20 +102,20 @@ impl WeightDtype {
     }
 }
 
-/// `f32`, `bf16`, `int8`, `int8-g64`, `int4`.
+/// `f32`, `bf16`, `int8-channel`, `int8-g64`, `int4`.
 impl std::fmt::Display for WeightDtype {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::F32 => f.pad("f32"),
             Self::Bf16 => f.pad("bf16"),
-            Self::Int8 { group_len: None } => f.pad("int8"),
+            Self::Int8 { group_len: None } => f.pad("int8-channel"),
             Self::Int8 { group_len: Some(len) } => f.pad(&format!("int8-g{len}")),
             Self::Int4 => f.pad("int4"),
         }
     }
 }
 
-/// Reads what `Display` writes.
+/// Reads what `Display` writes, and `int8` for [`WeightDtype::INT8`].
 impl std::str::FromStr for WeightDtype {
     type Err = Error;
 
@@ -121,10 +124,11 @@ impl std::str::FromStr for WeightDtype {
             ("f32", _) => Self::F32,
             ("bf16", _) => Self::Bf16,
             ("int8", _) => Self::INT8,
+            ("int8-channel", _) => Self::INT8_CHANNEL,
             ("int4", _) => Self::Int4,
             (_, Some(Ok(len))) => Self::Int8 { group_len: Some(len) },
             _ => {
-                let known = "f32, bf16, int8, int8-gN with N inputs to a scale, or int4";
+                let known = "f32, bf16, int8, int8-gN with N inputs to a scale, int8-channel, or int4";
                 return Err(Error::argument(format!("weights run as {known}, not as {text:?}")));
             }
         };
@@ -139,10 +143,12 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        let grouped = WeightDtype::Int8 { group_len: Some(64) };
-        for dtype in [WeightDtype::F32, WeightDtype::Bf16, WeightDtype::INT8, grouped, WeightDtype::Int4] {
+        let all =
+            [WeightDtype::F32, WeightDtype::Bf16, WeightDtype::INT8, WeightDtype::INT8_CHANNEL, WeightDtype::Int4];
+        for dtype in all {
             assert_eq!(dtype.to_string().parse::<WeightDtype>().unwrap(), dtype);
         }
+        assert_eq!("int8".parse::<WeightDtype>().unwrap(), WeightDtype::INT8);
         for bad in ["", "f16", "int8-g", "int8-g0", "int8-g33", "int8-g-32", "int8-g262144", "int5"] {
             assert!(bad.parse::<WeightDtype>().is_err(), "{bad:?}");
         }
@@ -151,15 +157,15 @@ mod tests {
     #[test]
     fn bytes_count_scales() {
         assert_eq!(WeightDtype::Bf16.bytes(3, 100), 600);
-        assert_eq!(WeightDtype::INT8.bytes(3, 100), 312);
-        assert_eq!(WeightDtype::Int8 { group_len: Some(64) }.bytes(3, 100), 324);
+        assert_eq!(WeightDtype::INT8_CHANNEL.bytes(3, 100), 312);
+        assert_eq!(WeightDtype::INT8.bytes(3, 100), 324);
         assert_eq!(WeightDtype::Int4.bytes(3, 100), 3 * (50 + 16));
     }
 
     #[test]
     fn a_sum_that_an_i32_might_not_hold_is_refused() {
-        assert!(WeightDtype::INT8.validate(MAX_GROUP_LEN).is_ok());
-        assert!(WeightDtype::INT8.validate(MAX_GROUP_LEN + 1).is_err());
+        assert!(WeightDtype::INT8_CHANNEL.validate(MAX_GROUP_LEN).is_ok());
+        assert!(WeightDtype::INT8_CHANNEL.validate(MAX_GROUP_LEN + 1).is_err());
         assert!(WeightDtype::Bf16.validate(MAX_GROUP_LEN + 1).is_ok());
     }
 }

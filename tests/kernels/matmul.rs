@@ -23,7 +23,7 @@ const N: [usize; 6] = [1, 15, 16, 17, 48, 200];
 const DTYPES: [WeightDtype; 6] = [
     WeightDtype::Bf16,
     WeightDtype::F32,
-    WeightDtype::INT8,
+    WeightDtype::INT8_CHANNEL,
     WeightDtype::Int8 { group_len: Some(32) },
     WeightDtype::Int8 { group_len: Some(128) },
     WeightDtype::Int4,

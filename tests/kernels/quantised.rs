@@ -15,7 +15,7 @@ use crate::{F32_ROUNDING, assert_close, noise, table, to_f64};
 /// added in f32: as many roundings of all that is added, which has the smallest as a summand of its own.
 pub fn quantisation(x: &Array2<f32>, w: &Array2<f32>, dtype: WeightDtype) -> Array2<f64> {
     let Some(group_len) = dtype.group_len(x.ncols()) else { return Array2::zeros((x.nrows(), w.nrows())) };
-    let of_x = x.map_axis(ndarray::Axis(1), |row| errors(row, group_len, WeightDtype::INT8));
+    let of_x = x.map_axis(ndarray::Axis(1), |row| errors(row, group_len, WeightDtype::INT8_CHANNEL));
     let of_w = w.map_axis(ndarray::Axis(1), |row| errors(row, group_len, dtype));
     let n_roundings = (2 * x.ncols().div_ceil(group_len) + 4) as f64;
     Array2::from_shape_fn((x.nrows(), w.nrows()), |(m, n)| {
@@ -69,7 +69,7 @@ fn on_grid(k: usize, seed: u64, dtype: WeightDtype) -> Array1<f32> {
 /// Sums of a group are whole numbers and scales powers of two, so nothing is rounded but the sum over groups: one rounding for each.
 #[test]
 fn operands_on_the_grid_are_multiplied_without_error() {
-    for dtype in [WeightDtype::INT8, WeightDtype::Int8 { group_len: Some(64) }, WeightDtype::Int4] {
+    for dtype in [WeightDtype::INT8_CHANNEL, WeightDtype::INT8, WeightDtype::Int4] {
         for (k, n) in [(32, 16), (96, 50), (576, 200), (4096, 16)] {
             let rows = |n: usize, dtype| {
                 let rows: Vec<f32> = (0..n as u64).flat_map(|seed| on_grid(k, seed + 5, dtype)).collect();
@@ -97,7 +97,7 @@ fn operands_on_the_grid_are_multiplied_without_error() {
 #[test]
 fn extreme_codes_neither_saturate_nor_overflow() {
     // As long as sums of groups are exact in f32.
-    for (dtype, k) in [(WeightDtype::INT8, 1 << 15), (WeightDtype::Int4, 1 << 12)] {
+    for (dtype, k) in [(WeightDtype::INT8_CHANNEL, 1 << 15), (WeightDtype::Int4, 1 << 12)] {
         for sign in [1.0, -1.0] {
             let x = Array2::from_elem((7, k), sign * 127.0);
             // 4 bits: codes 15 but for one 0 in each group.

@@ -27,8 +27,7 @@ fn f32_weights_have_the_bits_of_the_emulation_and_are_close_to_the_reference() {
 #[test]
 fn quantised_weights_have_the_bits_of_the_emulation_and_are_close_to_the_reference() {
     for (i, config) in tiny().iter().enumerate() {
-        let grouped = WeightDtype::Int8 { group_len: Some(64) };
-        check(config, [WeightDtype::INT8, grouped][i % 2]);
+        check(config, [WeightDtype::INT8_CHANNEL, WeightDtype::INT8][i % 2]);
         check(config, WeightDtype::Int4);
     }
 }

@@ -147,6 +147,9 @@ impl Dots for Portable {
     }
 
     #[inline(always)]
+    fn prefetch(self, _: &Line) {}
+
+    #[inline(always)]
     fn nibbles(self, codes: [u32; 16]) -> ([u32; 16], [u32; 16]) {
         let (mut low, mut high) = (codes, codes);
         for (low, high) in low.iter_mut().zip(&mut high) {

@@ -15,6 +15,6 @@ mod panels;
 mod product;
 mod rows;
 
-pub use dots::Dots;
+pub use dots::{Dots, PREFETCH_LINES};
 pub use panels::{Line, QuantPanels};
 pub use product::QuantProduct;

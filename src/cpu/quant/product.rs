@@ -185,12 +185,17 @@ impl QuantProduct<'_> {
             for p in 0..PANELS {
                 codes[p] = &panels[p][g * (code_lines + 1)..][..code_lines];
             }
-            for line in 0..code_lines {
+            for line_idx in 0..code_lines {
                 for p in 0..PANELS {
                     // SAFETY: each slice of `codes` has `code_lines` lines, by its construction above.
-                    let weights = C::load(dots, unsafe { codes[p].get_unchecked(line) });
+                    let line = unsafe { codes[p].get_unchecked(line_idx) };
+                    if ROWS == 1 {
+                        // Few rows wait for memory; many have the panel in a cache.
+                        dots.prefetch(line);
+                    }
+                    let weights = C::load(dots, line);
                     for r in 0..ROWS {
-                        let quads = line * C::QUADS..(line + 1) * C::QUADS;
+                        let quads = line_idx * C::QUADS..(line_idx + 1) * C::QUADS;
                         // SAFETY: each slice of `lhs` has `code_lines * QUADS` elements, by its construction above.
                         sums[r][p] = C::dot(dots, sums[r][p], &weights, unsafe { lhs[r].get_unchecked(quads) });
                     }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Product;
-use crate::cpu::quant::{Dots, Line, QuantProduct};
+use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
 
 /// Proof that this CPU has AVX2 and FMA: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -219,6 +219,13 @@ impl Dots for Avx2 {
         let p = line.0.as_ptr().cast::<__m256i>();
         // SAFETY: AVX2 as above; both loads lie inside the line's 64 bytes, which are aligned to 64.
         unsafe { [_mm256_load_si256(p), _mm256_load_si256(p.add(1))] }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, line: &Line) {
+        let ahead = (&raw const *line).wrapping_add(PREFETCH_LINES);
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) }
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use super::Avx2;
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Product;
-use crate::cpu::quant::{Dots, Line, QuantProduct};
+use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
 
 /// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -206,6 +206,13 @@ impl Dots for Vnni {
     fn codes(self, line: &Line) -> __m512i {
         // SAFETY: AVX-512 as above; the load is the whole line, which is aligned to 64.
         unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, line: &Line) {
+        let ahead = (&raw const *line).wrapping_add(PREFETCH_LINES);
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) }
     }
 
     #[inline(always)]
