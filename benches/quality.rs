@@ -8,7 +8,7 @@
 #[path = "record/mod.rs"]
 mod record;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use longhaul::Result;
 use longhaul::backend::{Backend, LoadOptions, Model};
@@ -80,7 +80,7 @@ struct Distance {
 }
 
 impl Pair {
-    fn load(backend: &dyn Backend, dir: &PathBuf, dtype: WeightDtype, n_tokens: usize) -> Result<Self> {
+    fn load(backend: &dyn Backend, dir: &Path, dtype: WeightDtype, n_tokens: usize) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
         let n_pages = n_tokens.div_ceil(backend.caps().page_len);
         let load = |weights| {

@@ -91,7 +91,11 @@ impl WeightDtype {
     /// # Errors
     /// [`Error::Argument`] that names it.
     pub fn validate(self, k: usize) -> Result<()> {
-        match self.group_len(k) {
+        let asked = match self {
+            Self::Int8 { group_len } => group_len.or(self.group_len(k)),
+            other => other.group_len(k),
+        };
+        match asked {
             Some(len) if len == 0 || !len.is_multiple_of(TILE_DEPTH) || len > MAX_GROUP_LEN => {
                 Err(Error::argument(format!(
                     "{self} weights of {k} inputs: a group of {len} inputs is no multiple of {TILE_DEPTH} up to {MAX_GROUP_LEN}"

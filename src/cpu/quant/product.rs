@@ -178,7 +178,7 @@ impl QuantProduct<'_> {
             let mut lhs: [&[[u8; 4]]; ROWS] = [&[]; ROWS];
             for r in 0..ROWS {
                 let group = (self.block.first_row + row + r) * n_groups + g;
-                lhs[r] = &self.rows.codes[group * group_len..][..code_lines * C::QUADS * 4].as_chunks().0;
+                lhs[r] = self.rows.codes[group * group_len..][..code_lines * C::QUADS * 4].as_chunks().0;
                 sums[r] = [C::start(dots, self.rows.groups[group].sum); PANELS];
             }
             let mut codes: [&[Line]; PANELS] = [&[]; PANELS];
