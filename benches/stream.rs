@@ -3,15 +3,15 @@
 //!
 //!     cargo bench --bench stream -- 2-threads
 //!
-//! The matrices rotate through more than a GiB. `dram` reads as much, in four streams a thread. Each case is compared with the reference before it is
-//! timed.
+//! The matrices rotate through more than a GiB. The `dram` roof is printed before, between and after. Each case is compared with the reference before it
+//! is timed.
 
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use longhaul::backend::{Backend, PackedMatrix};
-use longhaul::cpu::{self, CpuOptions};
+use longhaul::cpu::{self, CpuOptions, roofline};
 use longhaul::dtype::Dtype;
 use longhaul::reference;
 use longhaul::spec::{WeightDtype, WeightView};
@@ -31,44 +31,24 @@ const CHECKED: usize = 64;
 
 fn stream(c: &mut Criterion) {
     for n_threads in [1, 2] {
-        dram(c, n_threads);
+        dram();
         for table in cpu::tables().into_iter().filter(|t| t.available && t.name != "portable") {
             let options = CpuOptions { table: Some(table.name.into()), threads: Some(n_threads), ..Default::default() };
             let backend = cpu::open(&options).expect("the table is there");
             matrices(c, &*backend);
         }
     }
+    dram();
 }
 
-/// The read bandwidth of memory.
-fn dram(c: &mut Criterion, n_threads: usize) {
-    let words = vec![1u64; ROTATED_BYTES as usize / 8];
-    // Four streams, as many as were fastest.
-    let read = |part: &[u64]| {
-        let (half, other) = part.split_at(part.len() / 2);
-        let (a, b) = half.split_at(half.len() / 2);
-        let (c, d) = other.split_at(other.len() / 2);
-        let mut sums = [0u64; 8];
-        let [a, b, c, d] = [a, b, c, d].map(|stream| stream.as_chunks::<8>().0.iter());
-        let lines = a.zip(b).zip(c).zip(d);
-        for (((a, b), c), d) in lines {
-            for i in 0..8 {
-                sums[i] ^= a[i] ^ b[i] ^ c[i] ^ d[i];
-            }
-        }
-        sums.iter().fold(0, |a, b| a ^ b)
-    };
-    let mut group = c.benchmark_group("stream/dram");
-    group.throughput(Throughput::BytesDecimal(ROTATED_BYTES));
-    group.bench_function(format!("{n_threads}-threads"), |b| {
-        b.iter(|| {
-            std::thread::scope(|scope| {
-                for part in words.chunks(words.len() / n_threads) {
-                    scope.spawn(move || black_box(read(part)));
-                }
-            });
-        });
-    });
+/// Prints what a plain read reaches at this minute.
+fn dram() {
+    let roofs = roofline::measure(2);
+    let dram = roofs.iter().find(|roof| roof.name == "dram").expect("memory is a roof");
+    println!(
+        "dram roof: 1 thread {:.1} GB/s (best {:.1}), 2 threads {:.1} GB/s (best {:.1})",
+        dram.one_thread.median, dram.one_thread.best, dram.all_threads.median, dram.all_threads.best
+    );
 }
 
 fn matrices(c: &mut Criterion, backend: &dyn Backend) {

@@ -44,12 +44,31 @@ fn wrong_usage_ends_with_2_and_names_the_argument() {
         (&["bench", "coding-loop", "--model", "a", "--synthetic", "smollm2-135m"], "--synthetic"),
         (&["generate"], "--prompt"),
         (&["generate", "--prompt", "a", "--chat", "b"], "--chat"),
+        (&["generate", "--prompt", "a", "--prompt-file", "b"], "--prompt-file"),
         (&["generate", "--prompt", "a", "--max-tokens", "0"], "--max-tokens"),
         (&["generate", "--prompt", "a", "--deadline", "-1"], "--deadline"),
     ] {
         let said = refused(2, args);
         assert!(said.contains(named), "{args:?}: {said}");
     }
+}
+
+#[test]
+fn a_prompt_comes_from_a_file_or_from_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "prompt", "ab");
+    let generate = ["generate", "--synthetic", "smollm2-135m", "--max-tokens", "1", "--json", "--prompt-file"];
+    let from_file = longhaul(&[&generate[..], &[&file]].concat());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+    child.args(generate).arg("-").stdin(std::fs::File::open(&file).unwrap());
+    for out in [from_file, child.output().unwrap()] {
+        let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert_eq!(answer["prompt_tokens"], 2);
+    }
+    let invalid = folder.path().join("invalid");
+    std::fs::write(&invalid, [0x61, 0xff]).unwrap();
+    let said = refused(1, &["generate", "--synthetic", "smollm2-135m", "--prompt-file", invalid.to_str().unwrap()]);
+    assert!(said.contains("UTF-8") && said.contains("invalid"), "{said}");
 }
 
 #[test]

@@ -14,8 +14,8 @@ use longhaul::{Error, Result};
 
 use super::identity::identity;
 use super::model::ModelArguments;
-use super::progress::{ReplayBar, spinner};
-use super::{Ended, print, print_json, shows_progress, signal};
+use super::progress::{Progress, ReplayBar, spinner};
+use super::{Ended, print, print_json, signal};
 
 /// How often a wish to interrupt is passed on to turns that were just starting.
 const INTERRUPT_POLL: Duration = Duration::from_millis(50);
@@ -74,7 +74,7 @@ enum Workload {
 /// # Errors
 /// Whatever keeps the benchmark from running, or its report from being written.
 pub fn run(arguments: &BenchArguments) -> Result<Ended> {
-    let progress = shows_progress(arguments.json);
+    let progress = Progress::new(arguments.json);
     let source = arguments.model.source()?;
     let mut options = arguments.options()?;
     // A trace can be told wrong before a model is loaded, which may take a while.
@@ -115,7 +115,7 @@ fn ended(report: &Report) -> Ended {
 }
 
 /// Runs the plan in a thread of its own, and passes Ctrl-C on.
-fn replay(engine: &Engine, plan: &Plan, progress: bool) -> Result<Replayed> {
+fn replay(engine: &Engine, plan: &Plan, progress: Progress) -> Result<Replayed> {
     let interrupt = Arc::new(Interrupt::new());
     let asked = Arc::clone(&interrupt);
     signal::on_interrupt(move || asked.set())?;
@@ -134,7 +134,7 @@ fn replay(engine: &Engine, plan: &Plan, progress: bool) -> Result<Replayed> {
     replayed?
 }
 
-fn weights_sha256(engine: &Engine, progress: bool) -> Result<Option<String>> {
+fn weights_sha256(engine: &Engine, progress: Progress) -> Result<Option<String>> {
     let spinner = spinner(progress, "hashing the weights".into());
     let hash = engine.weights_hash().map(|hash| hash.map(str::to_string));
     spinner.finish_and_clear();

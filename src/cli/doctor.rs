@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use longhaul::Result;
+use longhaul::cpu::roofline::{self, Roof};
 use longhaul::dtype::Dtype;
 use longhaul::spec::checkpoint::Checkpoint;
 use longhaul::spec::synthetic::Preset;
@@ -25,6 +26,9 @@ pub struct DoctorArguments {
     /// Synthetic model to tell about
     #[arg(long, value_name = "NAME")]
     synthetic: Option<Preset>,
+    /// Measure what this machine can do at most; takes some seconds and 1.25 GiB
+    #[arg(long)]
+    roofline: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -39,6 +43,8 @@ struct Findings {
     /// The table that LONGHAUL_ISA forces, if it is set.
     forced_table: Option<String>,
     models: Vec<ModelFinding>,
+    /// Empty unless asked for.
+    roofs: Vec<Roof>,
 }
 
 #[derive(Serialize)]
@@ -83,7 +89,8 @@ pub fn run(arguments: &DoctorArguments) -> Result<Ended> {
     let tables =
         tables.into_iter().map(|t| TableFinding { name: t.name, available: t.available, chosen: t.chosen, why: t.why });
     let forced_table = std::env::var("LONGHAUL_ISA").ok().filter(|name| !name.is_empty());
-    let findings = Findings { machine, backends: backends(), tables: tables.collect(), forced_table, models };
+    let roofs = if arguments.roofline { roofline::measure(machine.threads_allowed) } else { Vec::new() };
+    let findings = Findings { machine, backends: backends(), tables: tables.collect(), forced_table, models, roofs };
     if arguments.json {
         print_json(&findings)?;
     } else {
@@ -194,7 +201,23 @@ fn text(findings: &Findings) -> String {
         ]);
     }
     out.push_str(&format!("{tables}\n{models}\n"));
+    if !findings.roofs.is_empty() {
+        out.push_str(&format!("{}\n", roofs_table(&findings.roofs)));
+    }
     out
+}
+
+fn roofs_table(roofs: &[Roof]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["roof", "unit", "1 thread: median", "best", "all threads: median", "best"]);
+    for roof in roofs {
+        let rates = [roof.one_thread.median, roof.one_thread.best, roof.all_threads.median, roof.all_threads.best];
+        table.add_row(
+            [roof.name, roof.unit].map(String::from).into_iter().chain(rates.map(|rate| format!("{rate:.1}"))),
+        );
+    }
+    table
 }
 
 fn gib(bytes: u64) -> String {

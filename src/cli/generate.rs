@@ -2,9 +2,10 @@
 //!
 //! A synthetic model has no tokenizer and says nothing: each byte of the prompt is taken as a token, and token ids come out.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use longhaul::engine::{Engine, FinishReason, GenerateOptions, Generated, Sampling, Session, SessionOptions, Usage};
 use longhaul::spec::TokenId;
 use longhaul::text::{ChatMessage, ChatOptions, SpecialTokens};
@@ -12,17 +13,21 @@ use longhaul::{Error, Result};
 use serde::Serialize;
 
 use super::model::{ModelArguments, Source};
-use super::progress::spinner;
-use super::{Ended, print, print_json, shows_progress, signal};
+use super::progress::{Progress, spinner};
+use super::{Ended, print, print_json, signal};
 
 /// Arguments of `generate`.
 #[derive(Args)]
+#[command(group = ArgGroup::new("text").args(["prompt", "prompt_file", "chat"]).required(true))]
 pub struct GenerateArguments {
     #[command(flatten)]
     model: ModelArguments,
     /// Text to continue
-    #[arg(long, value_name = "TEXT", required_unless_present = "chat", conflicts_with = "chat")]
+    #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
+    /// File with the text to continue; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
     /// Message of a user to answer, through the model's chat template
     #[arg(long, value_name = "TEXT")]
     chat: Option<String>,
@@ -90,7 +95,7 @@ struct Answer {
 /// Whatever is wrong with the model, the prompt or the sampling.
 pub fn run(arguments: &GenerateArguments) -> Result<Ended> {
     let options = arguments.options();
-    let progress = shows_progress(arguments.json);
+    let progress = Progress::new(arguments.json);
     let source = arguments.model.source()?;
     if matches!(source, Source::Synthetic(_)) {
         if arguments.chat.is_some() {
@@ -102,9 +107,11 @@ pub fn run(arguments: &GenerateArguments) -> Result<Ended> {
             "longhaul: {source} has random weights and no tokenizer: bytes go in, token ids come out, and they are noise"
         );
     }
+    // What is wrong with a file can be told before a model is loaded, which may take a while.
+    let prompt = arguments.prompt()?;
     let engine = arguments.model.engine(&source, progress)?;
     let mut session = engine.session(SessionOptions::default())?;
-    arguments.append(&mut session, &source)?;
+    arguments.append(&mut session, &source, prompt.as_deref())?;
     let canceller = session.canceller();
     signal::on_interrupt(move || canceller.cancel())?;
 
@@ -134,7 +141,7 @@ fn stream(
     session: &mut Session,
     options: GenerateOptions,
     answer: &mut Streamed,
-    progress: bool,
+    progress: Progress,
 ) -> Result<FinishReason> {
     let waiting = spinner(progress, format!("reading {} tokens", session.len()));
     let mut generation = session.generate(options)?;
@@ -186,13 +193,24 @@ impl Streamed {
 }
 
 impl GenerateArguments {
-    fn append(&self, session: &mut Session, source: &Source) -> Result<()> {
+    /// The text to continue; none for a chat.
+    fn prompt(&self) -> Result<Option<String>> {
+        let Some(path) = &self.prompt_file else { return Ok(self.prompt.clone()) };
+        let text = if path.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin())
+        } else {
+            std::fs::read_to_string(path)
+        };
+        text.map(Some).map_err(|e| Error::io(path, e))
+    }
+
+    fn append(&self, session: &mut Session, source: &Source, prompt: Option<&str>) -> Result<()> {
         if let Some(chat) = &self.chat {
             let message = |role: &str, content: &String| ChatMessage { role: role.into(), content: content.clone() };
             let system = self.system.iter().map(|s| message("system", s));
             let messages: Vec<_> = system.chain([message("user", chat)]).collect();
             session.append_chat(&messages, &ChatOptions::default())?;
-        } else if let Some(prompt) = &self.prompt {
+        } else if let Some(prompt) = prompt {
             match source {
                 Source::Synthetic(_) => {
                     session.append_tokens(&prompt.bytes().map(TokenId::from).collect::<Vec<_>>())?

@@ -8,7 +8,7 @@ mod model;
 mod progress;
 mod signal;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -66,11 +66,6 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Whether progress can be shown: stderr is a terminal and nobody asked for JSON.
-fn shows_progress(json: bool) -> bool {
-    !json && std::io::stderr().is_terminal()
 }
 
 /// Writes to stdout. A reader that has gone away, as `head` does, is an error like any other and no panic.

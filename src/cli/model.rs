@@ -8,7 +8,7 @@ use longhaul::spec::WeightDtype;
 use longhaul::spec::synthetic::Preset;
 use longhaul::{Error, Result};
 
-use super::progress::spinner;
+use super::progress::{Progress, spinner};
 
 /// Where `scripts/fetch-smollm2` puts the model.
 pub const FETCHED: &str = "models/smollm2-135m";
@@ -73,11 +73,11 @@ impl ModelArguments {
         })
     }
 
-    /// Loads the model, with a spinner if `progress`.
+    /// Loads the model, with a spinner on a terminal.
     ///
     /// # Errors
     /// Whatever is wrong with the model, or does not fit.
-    pub fn engine(&self, source: &Source, progress: bool) -> Result<Engine> {
+    pub fn engine(&self, source: &Source, progress: Progress) -> Result<Engine> {
         let builder = match source {
             Source::Folder(dir) => Engine::builder().model_dir(dir),
             Source::Synthetic(preset) => Engine::builder().synthetic(*preset, WEIGHTS_SEED),

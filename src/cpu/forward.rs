@@ -126,7 +126,9 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
             for (x, norm) in [(&mut *q, &layer.q_norm), (&mut *k, &layer.k_norm)] {
                 isa.run(RotateHeads { x, norm: norm.as_deref().map(|weight| (weight, eps)), cos, sin });
             }
-            isa.run(StoreToken { writer: &writer, at: slots[row], k, v });
+            // SAFETY: each row is one task's own, and `StepBatch::validate` lets no two rows write one slot.
+            let token = unsafe { StoreToken::new(&writer, slots[row], k, v) };
+            isa.run(token);
         });
     }
 

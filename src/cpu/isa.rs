@@ -18,6 +18,12 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// The table's name, as in `LONGHAUL_ISA`.
     const NAME: &'static str;
 
+    /// The name of the roof that [`Isa::register_loop`] measures.
+    const REGISTER_ROOF: &'static str;
+
+    /// The name of the roof of [`Isa::product`] on operands in the first cache.
+    const L1_ROOF: &'static str;
+
     /// Vectors that fit into registers as accumulators of a product.
     const ACCUMULATORS: usize;
 
@@ -79,6 +85,41 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// See [`Isa::begin_products`].
     #[inline(always)]
     fn end_products(self) {}
+
+    /// Multiplies and adds in registers alone, as fast as the machine can; answers how many operations that was. See `roofline`.
+    fn register_loop(self) -> usize {
+        const TIMES: usize = 10_000;
+        // Enough sums that none waits for itself: latency by throughput is eight registers, and a vector of AVX2 is two of them.
+        if Self::ACCUMULATORS >= 24 {
+            self.run(RegisterLoop::<12> { times: TIMES });
+            TIMES * 12 * 32
+        } else {
+            self.run(RegisterLoop::<6> { times: TIMES });
+            TIMES * 6 * 32
+        }
+    }
+}
+
+/// `SUMS` chains of [`Isa::mul_add`], `times` long.
+struct RegisterLoop<const SUMS: usize> {
+    times: usize,
+}
+
+impl<I: Isa, const SUMS: usize> Kernel<I> for RegisterLoop<SUMS> {
+    #[inline(always)]
+    fn run(self, isa: I) {
+        let (mut sums, factor) = ([isa.splat(1.0); SUMS], isa.splat(std::hint::black_box(0.5)));
+        for _ in 0..self.times {
+            for sum in &mut sums {
+                *sum = isa.mul_add(*sum, factor, factor);
+            }
+        }
+        let mut lanes = [0.0; 16];
+        for sum in sums {
+            isa.store(sum, &mut lanes);
+            std::hint::black_box(&lanes);
+        }
+    }
 }
 
 /// Work that is compiled once per instruction set, with its arguments.

@@ -196,8 +196,9 @@ impl<I: Isa> KvPages for CpuPages<I> {
         let row = n_kv_heads * head_dim;
         let writer = self.pages.writer(layer);
         for ((k, v), at) in k.chunks_exact(row).zip(v.chunks_exact(row)).zip(at) {
-            // The pages are borrowed exclusively, and this thread alone writes.
-            self.isa.run(StoreToken { writer: &writer, at: *at, k, v });
+            // SAFETY: the pages are borrowed exclusively, and this thread alone writes.
+            let token = unsafe { StoreToken::new(&writer, *at, k, v) };
+            self.isa.run(token);
         }
         Ok(())
     }

@@ -32,6 +32,17 @@ pub fn machine() -> Machine {
     }
 }
 
+/// Bytes of the first processor's data cache of this level; half a MiB where the operating system does not tell.
+pub fn cache_bytes(level: usize) -> usize {
+    let caches = (0..8).map(|i| PathBuf::from(format!("/sys/devices/system/cpu/cpu0/cache/index{i}")));
+    let read =
+        |folder: &Path, name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default().trim().to_string();
+    let found = caches
+        .filter(|folder| read(folder, "level") == level.to_string() && read(folder, "type") != "Instruction")
+        .find_map(|folder| read(&folder, "size").strip_suffix('K')?.parse::<usize>().ok());
+    found.unwrap_or(512) * 1024
+}
+
 /// The value of the first line `name : value`.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let line = text.lines().find(|l| l.starts_with(name))?;

@@ -22,6 +22,7 @@ mod parallel;
 mod pointwise;
 mod product;
 mod quant;
+pub mod roofline;
 mod state;
 mod weights;
 

@@ -115,16 +115,23 @@ pub struct LayerWriter<'a> {
     not_finite: &'a [AtomicBool],
 }
 
-/// Stores the keys and values of one token, rounded to bf16. Whoever makes this value is the only one to touch the slot meanwhile.
+/// Stores the keys and values of one token, rounded to bf16.
 pub struct StoreToken<'a> {
-    /// The layer.
-    pub writer: &'a LayerWriter<'a>,
-    /// The token's place.
-    pub at: Slot,
-    /// `[n_kv_heads * head_dim]` keys.
-    pub k: &'a [f32],
-    /// `[n_kv_heads * head_dim]` values.
-    pub v: &'a [f32],
+    writer: &'a LayerWriter<'a>,
+    at: Slot,
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+impl<'a> StoreToken<'a> {
+    /// Keys and values, `[n_kv_heads * head_dim]` each, for the slot `at`.
+    ///
+    /// # Safety
+    /// While the value lives and runs, nobody else touches this slot of the layer.
+    #[inline(always)]
+    pub unsafe fn new(writer: &'a LayerWriter<'a>, at: Slot, k: &'a [f32], v: &'a [f32]) -> Self {
+        Self { writer, at, k, v }
+    }
 }
 
 impl<I: Isa> Kernel<I> for StoreToken<'_> {
@@ -133,7 +140,7 @@ impl<I: Isa> Kernel<I> for StoreToken<'_> {
         let layout = self.writer.layout;
         let (slot, mut bits, mut finite) = (self.at.slot_idx, [0u16; 16], true);
         let element = |kv_head: usize, index: usize, len: usize| {
-            // SAFETY: elements of this slot alone, which is ours as the type says.
+            // SAFETY: elements of this slot alone, which nobody else touches, as `StoreToken::new` demands.
             unsafe { self.writer.data.slice(layout.head_start(self.at.page, kv_head) + index, len) }
         };
         for (i, (k, v)) in self.k.as_chunks::<16>().0.iter().zip(self.v.as_chunks::<16>().0).enumerate() {

@@ -138,19 +138,26 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
     for (p, chunks) in panels.iter_mut().enumerate() {
         *chunks = args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0;
     }
+    let mut evens = [isa.splat(0.0); PANELS];
+    let mut odds = evens;
     for pair in 0..args.depth / 2 {
         for p in 0..PANELS {
             // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
-            let (even, odd) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
-            for r in 0..ROWS {
-                // SAFETY: each slice of `lhs` is `depth` long, by its construction above.
-                let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair) });
-                sums[r][p] = isa.mul_add(x, even, sums[r][p]);
+            (evens[p], odds[p]) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
+        }
+        // Panels inside of rows: a broadcast is used up before the next is made, and no register waits.
+        for r in 0..ROWS {
+            // SAFETY: each slice of `lhs` is `depth` long, by its construction above.
+            let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair) });
+            for p in 0..PANELS {
+                sums[r][p] = isa.mul_add(x, evens[p], sums[r][p]);
             }
-            for r in 0..ROWS {
-                // SAFETY: as above; `depth` is even.
-                let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair + 1) });
-                sums[r][p] = isa.mul_add(x, odd, sums[r][p]);
+        }
+        for r in 0..ROWS {
+            // SAFETY: as above; `depth` is even.
+            let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair + 1) });
+            for p in 0..PANELS {
+                sums[r][p] = isa.mul_add(x, odds[p], sums[r][p]);
             }
         }
     }

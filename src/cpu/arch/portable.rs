@@ -22,6 +22,8 @@ impl Isa for Portable {
     type V = [f32; 16];
     type Lhs = f32;
     const NAME: &'static str = "portable";
+    const REGISTER_ROOF: &'static str = "portable-reg";
+    const L1_ROOF: &'static str = "portable-l1";
     const ACCUMULATORS: usize = 3;
     const ATTENTION_ROWS: usize = 24;
     const TASK_PANELS: usize = 6;

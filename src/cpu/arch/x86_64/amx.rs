@@ -19,6 +19,8 @@ impl Isa for Amx {
     type V = <Avx512 as Isa>::V;
     type Lhs = u16;
     const NAME: &'static str = "amx";
+    const REGISTER_ROOF: &'static str = "amx-reg";
+    const L1_ROOF: &'static str = "amx-l1";
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 32;
     const TASK_PANELS: usize = 8;
@@ -56,6 +58,22 @@ impl Isa for Amx {
     fn end_products(self) {
         // SAFETY: as above.
         unsafe { tile::release() }
+    }
+
+    fn register_loop(self) -> usize {
+        const TIMES: usize = 5_000;
+        // SAFETY: `self` is proof that tiles are permitted; they are configured here, and zeroed by that.
+        unsafe {
+            tile::configure();
+            for _ in 0..TIMES {
+                dot!("0", "4", "6");
+                dot!("1", "4", "7");
+                dot!("2", "5", "6");
+                dot!("3", "5", "7");
+            }
+            tile::release();
+        }
+        TIMES * 4 * 2 * TILE * TILE * 32
     }
 
     #[inline(always)]
@@ -227,6 +245,44 @@ macro_rules! start {
     };
 }
 
+/// Starts the sums of `out` in tiles 0 to 3.
+///
+/// # Safety
+/// The tiles are configured, and each of `out` may be read and written.
+#[inline(always)]
+unsafe fn start_four(args: &Product<'_, u16, u16>, out: &[OutTile; 4]) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        start!("0", out[0], args);
+        start!("1", out[1], args);
+        start!("2", out[2], args);
+        start!("3", out[3], args);
+    }
+}
+
+/// Stores the sums of tiles 0 to 3.
+///
+/// # Safety
+/// As [`start_four`].
+#[inline(always)]
+unsafe fn store_four(out: &[OutTile; 4]) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        store!("0", out[0].rows, out[0].stride_bytes);
+        store!("1", out[1].rows, out[1].stride_bytes);
+        store!("2", out[2].rows, out[2].stride_bytes);
+        store!("3", out[3].rows, out[3].stride_bytes);
+    }
+}
+
+/// Copies what was summed in a buffer to the result.
+#[inline(always)]
+fn finish_four(args: &mut Product<'_, u16, u16>, out: &[OutTile; 4], buffers: &[TileBuffer; 4]) {
+    for (tile, buffer) in out.iter().zip(buffers) {
+        tile.finish(args, buffer);
+    }
+}
+
 #[inline(always)]
 fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, buffers: &mut [TileBuffer; 4]) {
     let [o0, o1, o2, o3] = &mut *buffers;
@@ -242,10 +298,7 @@ fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, bu
     // row tile and of each panel inside their slices, so tile `t < depth / 32` of each is readable; `out` are whole tiles, in the result or in
     // the buffers, and nothing else reads or writes either meanwhile.
     unsafe {
-        start!("0", out[0], args);
-        start!("1", out[1], args);
-        start!("2", out[2], args);
-        start!("3", out[3], args);
+        start_four(args, &out);
         for t in 0..args.depth / 32 {
             load!("4", a0.add(t * TILE_LEN), STRIDE);
             load!("6", b0.add(t * TILE_LEN), STRIDE);
@@ -256,14 +309,9 @@ fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, bu
             dot!("2", "5", "6");
             dot!("3", "5", "7");
         }
-        store!("0", out[0].rows, out[0].stride_bytes);
-        store!("1", out[1].rows, out[1].stride_bytes);
-        store!("2", out[2].rows, out[2].stride_bytes);
-        store!("3", out[3].rows, out[3].stride_bytes);
+        store_four(&out);
     }
-    for (tile, buffer) in out.iter().zip(&*buffers) {
-        tile.finish(args, buffer);
-    }
+    finish_four(args, &out, buffers);
 }
 
 #[inline(always)]
@@ -279,10 +327,7 @@ fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize, buffers: &mut [Tile
     let b = [0, 1, 2, 3].map(|p| panel_start(args, panel + p));
     // SAFETY: as in `block_2x2`.
     unsafe {
-        start!("0", out[0], args);
-        start!("1", out[1], args);
-        start!("2", out[2], args);
-        start!("3", out[3], args);
+        start_four(args, &out);
         for t in 0..args.depth / 32 {
             load!("4", a.add(t * TILE_LEN), STRIDE);
             load!("5", b[0].add(t * TILE_LEN), STRIDE);
@@ -294,14 +339,9 @@ fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize, buffers: &mut [Tile
             load!("5", b[3].add(t * TILE_LEN), STRIDE);
             dot!("3", "4", "5");
         }
-        store!("0", out[0].rows, out[0].stride_bytes);
-        store!("1", out[1].rows, out[1].stride_bytes);
-        store!("2", out[2].rows, out[2].stride_bytes);
-        store!("3", out[3].rows, out[3].stride_bytes);
+        store_four(&out);
     }
-    for (tile, buffer) in out.iter().zip(&*buffers) {
-        tile.finish(args, buffer);
-    }
+    finish_four(args, &out, buffers);
 }
 
 #[inline(always)]

@@ -61,6 +61,8 @@ impl Isa for Avx2 {
     type V = [__m256; 2];
     type Lhs = f32;
     const NAME: &'static str = "avx2";
+    const REGISTER_ROOF: &'static str = "fma256";
+    const L1_ROOF: &'static str = "fma256-l1";
     const ACCUMULATORS: usize = 6;
     const ATTENTION_ROWS: usize = 30;
     const TASK_PANELS: usize = 6;

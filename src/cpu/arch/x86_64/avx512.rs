@@ -45,6 +45,8 @@ impl Isa for Avx512 {
     type V = __m512;
     type Lhs = f32;
     const NAME: &'static str = "avx512";
+    const REGISTER_ROOF: &'static str = "fma512";
+    const L1_ROOF: &'static str = "fma512-l1";
     const ACCUMULATORS: usize = 24;
     const ATTENTION_ROWS: usize = 24;
     const TASK_PANELS: usize = 6;
