@@ -5,12 +5,15 @@
 //!
 //! Medians of several runs after one that does not count; where two things are compared, they alternate.
 
+#[path = "record/mod.rs"]
+mod record;
+
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use longhaul::Result;
 use longhaul::engine::{Engine, GenerateOptions, Session, SessionOptions};
-use longhaul::{Result, cpu};
+use record::Row;
 
 const RUNS: usize = 5;
 const THREADS: usize = 2;
@@ -38,22 +41,9 @@ fn main() -> Result<()> {
         bench.shared_prefix(4_096)?,
         bench.fork(8_000)?,
     ];
-    for row in &rows {
-        println!("{:<55} {:>10.3} {:<9} (at least {}) {}", row.what, row.measured, row.unit, row.at_least, row.note);
-    }
-    if let Some(name) = std::env::args().skip_while(|a| a != "--record").nth(1) {
-        bench.record(&name, &rows);
-    }
+    record::print(&rows);
+    record::write_if_asked(&rows, bench.engine.info().backend.trim_start_matches("cpu/"), THREADS);
     Ok(())
-}
-
-/// A row of the table.
-struct Row {
-    what: String,
-    at_least: serde_json::Value,
-    measured: f64,
-    unit: &'static str,
-    note: String,
 }
 
 struct Bench {
@@ -159,31 +149,6 @@ impl Bench {
             note: format!("{spread}; {copied} pages copied"),
         })
     }
-
-    fn record(&self, name: &str, rows: &[Row]) {
-        let machine = cpu::machine();
-        let gib = machine.memory_bytes as f64 / f64::from(1 << 30);
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|r| {
-                let measured = (r.measured * 1e3).round() / 1e3;
-                serde_json::json!({ "what": r.what, "at_least": r.at_least, "measured": measured, "unit": r.unit, "note": r.note })
-            })
-            .collect();
-        let record = serde_json::json!({
-            "name": name,
-            "machine": format!("{}, {} cores, {gib:.0} GiB, virtual", machine.model_name, machine.n_cores),
-            "commit": output("git", &["rev-parse", "--short", "HEAD"]),
-            "date": output("date", &["+%Y-%m-%d"]),
-            "table": self.engine.info().backend.trim_start_matches("cpu/"),
-            "threads": self.engine.info().n_threads,
-            "rows": rows,
-        });
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/records/{name}.json"));
-        let text = serde_json::to_string_pretty(&record).expect("a record is plain data") + "\n";
-        std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        println!("wrote {}", path.display());
-    }
 }
 
 /// Tokens that mean nothing, other ones for every `salt`.
@@ -207,10 +172,4 @@ fn median(mut values: Vec<f64>) -> (f64, String) {
     values.sort_by(f64::total_cmp);
     let spread = format!("median of {}, {:.3} to {:.3}", values.len(), values[0], values[values.len() - 1]);
     (values[values.len() / 2], spread)
-}
-
-/// What a command prints, or `unknown`.
-fn output(command: &str, args: &[&str]) -> String {
-    let output = Command::new(command).args(args).output().ok().filter(|o| o.status.success());
-    output.map_or("unknown".into(), |o| String::from_utf8_lossy(&o.stdout).trim().to_string())
 }
