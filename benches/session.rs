@@ -1,7 +1,7 @@
 //! What a session costs on a real model: the table of the README. Prints it, and with `-- --record NAME` writes `benches/records/NAME.json`
 //! (schema in BENCHMARKS.md).
 //!
-//!     cargo bench --bench session -- --record smollm2-cpu
+//!     cargo bench --bench session -- --record smollm2-avx512
 //!
 //! Medians of several runs after one that does not count; where two things are compared, they alternate.
 
@@ -18,12 +18,11 @@ use record::Row;
 const RUNS: usize = 5;
 const THREADS: usize = 2;
 
-/// What others reach at the same: Hugging Face transformers 5.23 with PyTorch 2.15 in f32 on two threads of the same AMD machine on the same day (not
-/// interleaved), and figures quoted from a 2-core Intel machine with AMX.
+/// What others reach at the same, quoted from one run on a 2-core Intel machine with AMX; not measured beside ours.
 const PEERS: [&str; 3] = [
-    "transformers f32 here 12.0; llama.cpp bf16 on an AMX machine 56",
-    "transformers f32 here 6.8; llama.cpp bf16 on an AMX machine 5.3",
-    "transformers f32 here 344, bf16 on an AMX machine 1,414",
+    "quoted, with AMX: llama.cpp bf16 56, transformers 20",
+    "quoted, with AMX: llama.cpp bf16 5.3, transformers 9.6",
+    "quoted, with AMX: llama.cpp bf16 284, transformers 1,414",
 ];
 
 fn main() -> Result<()> {
