@@ -1,4 +1,5 @@
-//! Tells the crate which commit it was built from, for its reports. Never fails: what cannot be found is `unknown`.
+//! Tells the crate which commit it was built from, for its reports; what cannot be found is `unknown`. With the feature `bindgen` it also makes
+//! the bindings of libnrt anew, in the build's own folder; where that does not work it warns, and the committed ones serve. Never fails.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +11,55 @@ fn main() {
     let given = std::env::var("LONGHAUL_COMMIT").ok().filter(|c| !c.is_empty());
     let commit = given.or_else(|| from_git(&root)).or_else(|| from_package(&root)).unwrap_or_else(|| "unknown".into());
     println!("cargo:rustc-env=LONGHAUL_COMMIT={commit}");
+    println!("cargo:rustc-check-cfg=cfg(longhaul_fresh_bindings)");
+    #[cfg(feature = "bindgen")]
+    match bindings::make(&root) {
+        Ok(()) => println!("cargo:rustc-cfg=longhaul_fresh_bindings"),
+        Err(why) => println!("cargo:warning=the committed bindings of libnrt are used: {why}"),
+    }
+}
+
+/// Bindings of libnrt from `src/neuron/nrt_abi.h`, as `nrt_bindings.rs` in the build's folder.
+#[cfg(feature = "bindgen")]
+mod bindings {
+    use std::path::{Path, PathBuf};
+
+    /// What stands above the bindings.
+    const HEAD: &str =
+        "// Made from src/neuron/nrt_abi.h by bindgen (scripts/check-bindings --write). Not to be edited.\n\n";
+
+    pub fn make(root: &Path) -> Result<(), String> {
+        let header = root.join("src/neuron/nrt_abi.h");
+        println!("cargo:rerun-if-changed={}", header.display());
+        for name in ["LIBCLANG_PATH", "BINDGEN_EXTRA_CLANG_ARGS"] {
+            println!("cargo:rerun-if-env-changed={name}");
+        }
+        let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo names no folder")?).join("nrt_bindings.rs");
+        let _ = std::fs::remove_file(&out); // an old one must not be taken for what this run makes
+        // bindgen panics where it finds no libclang, and says so on stderr, which cargo keeps to itself.
+        let text = std::panic::catch_unwind(|| generate(&header))
+            .map_err(|_| "libclang was not found; LIBCLANG_PATH names its folder".to_string())??;
+        std::fs::write(&out, text).map_err(|e| format!("{}: {e}", out.display()))
+    }
+
+    fn generate(header: &Path) -> Result<String, String> {
+        let name = header.to_str().ok_or("the path of the header is not UTF-8")?;
+        let made = bindgen::Builder::default()
+            .header(name)
+            .allowlist_file(".*nrt_abi\\.h")
+            .blocklist_item("LONGHAUL_.*")
+            .default_macro_constant_type(bindgen::MacroTypeVariation::Signed)
+            .rust_edition(bindgen::RustEdition::Edition2024)
+            .rust_target(bindgen::RustTarget::stable(89, 0).map_err(|e| e.to_string())?)
+            .formatter(bindgen::Formatter::Prettyplease) // not rustfmt: its version would show
+            .layout_tests(false)
+            .disable_header_comment()
+            .derive_debug(false)
+            .use_core()
+            .generate()
+            .map_err(|e| e.to_string())?;
+        Ok(format!("{HEAD}{}", made.to_string()))
+    }
 }
 
 /// The checked-out commit, marked when the tree has changes; `None` where the repository is somebody else's that contains us.

@@ -27,6 +27,14 @@ pub enum Error {
         /// One sentence per problem, each naming its tensor or field.
         problems: Vec<String>,
     },
+    /// A compiled program that cannot be used: a NEFF that is damaged or for another chip, a manifest that is wrong.
+    #[error("{path}: {reason}")]
+    Program {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An argument that does not fit the others: a shape, a length, an id.
     #[error("{0}")]
     Argument(String),
@@ -87,12 +95,58 @@ pub enum Error {
         /// Why not, and what would help.
         why: String,
     },
+    /// A call to a device failed. What else ran goes on, unless the fault is fatal: then everything on that device fails with it.
+    #[error("{reason}")]
+    Device {
+        /// What kind of failure it is, and so what helps.
+        fault: Fault,
+        /// The operation, what it was about, and what the device's runtime said.
+        reason: String,
+    },
     /// A tokenizer or a chat template that cannot be used, or text it cannot take.
     #[error("{0}")]
     Text(String),
     /// A workload, trace or report that cannot be used.
     #[error("{0}")]
     Workload(String),
+}
+
+/// How a device's call failed, and so what helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The call was wrong: a bad program, name, size or index. Another call may work.
+    Caller,
+    /// No memory, on the device or for it: free some, or ask for less.
+    OutOfMemory,
+    /// Too much at once: the same call may work later.
+    Backpressure,
+    /// The call failed, and nothing says that the device did.
+    Failed,
+    /// The device answers no more in this process: end it, and start it again.
+    Process,
+    /// The device or its instance is broken: move to another one, or repair it as the reason says.
+    Instance,
+}
+
+impl Fault {
+    /// Whether the device is lost to this process.
+    pub const fn is_fatal(self) -> bool {
+        matches!(self, Self::Process | Self::Instance)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Caller => "caller's error",
+            Self::OutOfMemory => "out of memory",
+            Self::Backpressure => "busy",
+            Self::Failed => "failed",
+            Self::Process => "fatal to the process",
+            Self::Instance => "fatal to the instance",
+        })
+    }
 }
 
 impl Error {

@@ -17,6 +17,7 @@
 //! | [`engine`] | [`Engine`](engine::Engine) and [`Session`](engine::Session): what most users want; scheduler and sampler behind them |
 //! | [`backend`] | the seam between engine and device; [`PackedMatrix`](backend::PackedMatrix) and [`KvPages`](backend::KvPages) alone serve an engine of your own |
 //! | [`cpu`] | the backend for CPUs and its kernel tables |
+//! | [`neuron`] | AWS Trainium: libnrt opened at run time, and safe device memory, programs and execution on it |
 //! | [`kv`] | which page holds what: pool, page tables, prefix index; integers only, with an essay on the structure |
 //! | [`spec`] | what is to be computed: configurations, checkpoints, arguments of the kernels, the constants of the numerics contract |
 //! | [`reference`](mod@reference) | the definition of every operation in f64, which all kernels are tested against |
@@ -24,7 +25,7 @@
 #![cfg_attr(feature = "cli", doc = "| [`workload`] | agent workloads, replayed and measured (cargo feature `cli`) |")]
 //! | [`dtype`], [`error`] | element types; the one error type |
 //!
-//! Imports go one way: `main -> workload -> engine -> kv, text, backend <- cpu`, and all of them `-> spec, dtype, error`; `reference` knows
+//! Imports go one way: `main -> workload -> engine -> kv, text, backend <- cpu, neuron`, and all of them `-> spec, dtype, error`; `reference` knows
 //! only those three. `tests/structure` holds these lines. The reasons for the shape, and the numerics contract, are in `DESIGN.md`.
 //!
 //! # Glossary
@@ -56,6 +57,7 @@ pub mod emulation;
 pub mod engine;
 pub mod error;
 pub mod kv;
+pub mod neuron;
 pub mod reference;
 pub mod spec;
 #[cfg(feature = "text")]

@@ -9,6 +9,7 @@ mod attention;
 mod columns;
 mod disjoint;
 mod forward;
+mod huge_pages;
 mod isa;
 mod kernels;
 mod machine;

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::disjoint::Disjoint;
+use super::huge_pages::prefer_huge_pages;
 use super::isa::{Isa, Kernel};
 use super::panel::PanelElement;
 use crate::dtype::Dtype;
@@ -173,12 +174,16 @@ impl Pages {
     /// Allocates `n_pages`, zeroed.
     pub fn new(spec: &KvSpec, n_pages: usize) -> Result<Self> {
         let layout = PageLayout::new(spec)?;
-        let layers = (0..spec.n_layers).map(|_| vec![0; n_pages * layout.page_len()]).collect();
+        let layer = |_| {
+            let mut data = vec![0; n_pages * layout.page_len()];
+            prefer_huge_pages(&mut data);
+            data
+        };
         Ok(Self {
             spec: *spec,
             layout,
             n_pages,
-            layers,
+            layers: (0..spec.n_layers).map(layer).collect(),
             not_finite: (0..n_pages).map(|_| AtomicBool::new(false)).collect(),
         })
     }

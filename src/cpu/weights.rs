@@ -61,7 +61,7 @@ pub fn natural_dtype(config: &ModelConfig, source: &dyn WeightSource) -> Result<
 impl<W: Matrix> Weights<W> {
     /// Packs a model, tensor by tensor.
     pub fn pack(config: &ModelConfig, source: &dyn WeightSource, dtype: WeightDtype) -> Result<Self> {
-        let vector = |name: &str| Ok(source.tensor(name)?.to_f32());
+        let vector = |name: &str| -> Result<_> { Ok(source.tensor(name)?.to_f32()) };
         let embedding = source.tensor(EMBEDDING)?;
         let head = dtype.of_head();
         let (lm_head, embedding) = if config.tied_embeddings {

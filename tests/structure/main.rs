@@ -6,15 +6,16 @@ mod scan;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use scan::{code_only, paths, tokens, unsafe_without_reason, without_function};
+use scan::{code_only, has_unsafe, paths, tokens, unsafe_without_reason, without_function};
 
 /// Everybody may import these.
 const FOUNDATION: [&str; 3] = ["spec", "dtype", "error"];
 
 /// What else each module of the crate may import: `main -> workload -> engine -> kv, text, backend <- cpu, neuron`. Backends never see
-/// each other. `main`, which `cli` is a part of, may also look past the workloads at what it shows: sessions, texts, kernel tables.
+/// each other. `main`, which `cli` is a part of, may also look past the workloads at what it shows: sessions, texts, kernel tables,
+/// compiled programs.
 const MAY_IMPORT: [(&str, &[&str]); 13] = [
-    ("main", &["workload", "engine", "text", "cpu"]),
+    ("main", &["workload", "engine", "text", "cpu", "neuron"]),
     ("workload", &["engine"]),
     ("engine", &["kv", "text", "backend"]),
     ("kv", &[]),
@@ -29,8 +30,9 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("error", &[]),
 ];
 
-/// The files that may say `unsafe`: the kernels, which share slices between tasks and call instructions, and the memory map.
-const UNSAFE_FILES: [&str; 16] = [
+/// The files that may say `unsafe`: the kernels, which share slices between tasks and call instructions; the memory map; and the two layers over
+/// libnrt.
+const UNSAFE_FILES: [&str; 27] = [
     "src/cpu/arch/x86_64/amx.rs",
     "src/cpu/arch/x86_64/avx2.rs",
     "src/cpu/arch/x86_64/avx512.rs",
@@ -38,6 +40,7 @@ const UNSAFE_FILES: [&str; 16] = [
     "src/cpu/attention/block.rs",
     "src/cpu/disjoint.rs",
     "src/cpu/forward.rs",
+    "src/cpu/huge_pages.rs",
     "src/cpu/kernels.rs",
     "src/cpu/matmul.rs",
     "src/cpu/pages.rs",
@@ -46,6 +49,16 @@ const UNSAFE_FILES: [&str; 16] = [
     "src/cpu/quant/panels.rs",
     "src/cpu/quant/product.rs",
     "src/cpu/quant/rows.rs",
+    "src/neuron/device/element.rs",
+    "src/neuron/device/program.rs",
+    "src/neuron/device/runtime.rs",
+    "src/neuron/device/set.rs",
+    "src/neuron/device/tensor.rs",
+    "src/neuron/nrt/model.rs",
+    "src/neuron/nrt/open.rs",
+    "src/neuron/nrt/runtime.rs",
+    "src/neuron/nrt/symbols.rs",
+    "src/neuron/nrt/tensor.rs",
     "src/spec/checkpoint/shard.rs",
 ];
 
@@ -68,6 +81,11 @@ impl File {
 
 /// All Rust files under `src`, in order.
 fn sources() -> Vec<File> {
+    files("src")
+}
+
+/// All Rust files under a folder, in order.
+fn files(folder: &str) -> Vec<File> {
     fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -80,7 +98,7 @@ fn sources() -> Vec<File> {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    collect(&root.join("src"), &mut found);
+    collect(&root.join(folder), &mut found);
     found.sort();
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -131,6 +149,24 @@ fn a_forbidden_import_is_found() {
     assert_eq!(forbidden("", &["helper"]).len(), 1);
 }
 
+/// The layers over libnrt see the one below them, and no other.
+#[test]
+fn only_the_result_layer_sees_the_c_interface() {
+    let mut problems = Vec::new();
+    for file in
+        sources().iter().filter(|f| !f.path.starts_with("src/neuron/nrt/") && !f.path.starts_with("src/neuron/sys/"))
+    {
+        let sees =
+            paths(&file.text, &file.module()).into_iter().any(|p| p.starts_with(&["neuron".into(), "sys".into()]));
+        problems.extend(sees.then(|| file.path.clone()));
+    }
+    assert_eq!(problems, [""; 0]);
+    let device = files("src/neuron/nrt").into_iter().chain(files("src/neuron/sys"));
+    let upwards =
+        |f: &File| paths(&f.text, &f.module()).into_iter().any(|p| p.starts_with(&["neuron".into(), "device".into()]));
+    assert_eq!(device.filter(upwards).map(|f| f.path).collect::<Vec<_>>(), [""; 0]);
+}
+
 #[test]
 fn pages_are_integers_only() {
     for file in sources().iter().filter(|f| f.path.starts_with("src/kv/")) {
@@ -157,7 +193,7 @@ fn files_are_short() {
 
 #[test]
 fn unsafe_stands_where_it_must() {
-    let says_unsafe = |f: &File| tokens(&code_only(&f.text)).contains(&"unsafe").then(|| f.path.clone());
+    let says_unsafe = |f: &File| has_unsafe(&code_only(&f.text)).then(|| f.path.clone());
     let found: BTreeSet<String> = sources().iter().filter_map(says_unsafe).collect();
     assert_eq!(found, UNSAFE_FILES.map(String::from).into());
 }
@@ -165,7 +201,7 @@ fn unsafe_stands_where_it_must() {
 #[test]
 fn every_unsafe_has_its_reason() {
     let mut problems = Vec::new();
-    for file in sources() {
+    for file in sources().into_iter().chain(files("tests/fake-nrt")) {
         problems
             .extend(unsafe_without_reason(&file.text).into_iter().map(|line| format!("{}:{}", file.path, line + 1)));
     }

@@ -185,17 +185,26 @@ pub fn without_function(source: &str, name: &str) -> String {
     code
 }
 
+/// Whether code has an `unsafe` block, function or impl. The type of a function that is unsafe to call is none of them, nor is an attribute.
+pub fn has_unsafe(code: &str) -> bool {
+    let tokens = tokens(code);
+    let is_other =
+        |at: usize| [&["extern", "fn", "("][..], &["("]].iter().any(|next| tokens[at + 1..].starts_with(next));
+    tokens.iter().enumerate().any(|(at, token)| *token == "unsafe" && !is_other(at))
+}
+
 /// Lines, from 0, of `unsafe` without its reason: `// SAFETY:` in the 6 lines above a block or an impl, `# Safety` in the 8 above a
 /// function.
 pub fn unsafe_without_reason(source: &str) -> Vec<usize> {
     let code = code_only(source);
     let lines: Vec<&str> = source.lines().collect();
     let has_reason = |idx: usize, line: &str| {
-        let (n_above, reason) = if line.contains("unsafe fn") { (8, "# Safety") } else { (6, "SAFETY:") };
+        let is_function = ["unsafe fn", "unsafe extern"].iter().any(|start| line.contains(start));
+        let (n_above, reason) = if is_function { (8, "# Safety") } else { (6, "SAFETY:") };
         lines[idx.saturating_sub(n_above)..idx].iter().any(|l| l.contains(reason))
     };
     let code_lines = code.lines().enumerate();
-    code_lines.filter(|(i, l)| tokens(l).contains(&"unsafe") && !has_reason(*i, l)).map(|(i, _)| i).collect()
+    code_lines.filter(|(i, l)| has_unsafe(l) && !has_reason(*i, l)).map(|(i, _)| i).collect()
 }
 
 #[test]
@@ -220,6 +229,19 @@ fn paths_are_resolved() {
 fn a_function_can_be_taken_out() {
     assert_eq!(without_function("a fn f() { if x { y } } b", "f"), "a  b");
     assert_eq!(without_function("a fn g() {}", "f"), "a fn g() {}");
+}
+
+#[test]
+fn the_type_of_an_unsafe_function_is_not_unsafe() {
+    let has_unsafe = |source: &str| has_unsafe(&code_only(source));
+    assert!(
+        !has_unsafe("type A = Option<unsafe extern \"C\" fn(u8)>; // unsafe {}") && !has_unsafe("#[unsafe(no_mangle)]")
+    );
+    assert!(
+        has_unsafe("pub unsafe extern \"C\" fn f() {}")
+            && has_unsafe("unsafe { a }")
+            && has_unsafe("unsafe impl A for B {}")
+    );
 }
 
 #[test]
