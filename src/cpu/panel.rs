@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::columns::Columns;
+use super::huge_pages::filled;
 use super::isa::{Isa, LhsElement};
 use super::matrix::{Block, Matrix};
 use super::product::Product;
@@ -120,7 +121,7 @@ impl<E: PanelElement> Matrix for Panels<E> {
 
     fn pack(columns: &Columns<'_>, _: WeightDtype) -> Result<Self> {
         let depth = columns.k.next_multiple_of(TILE_DEPTH);
-        let mut data = vec![E::default(); columns.n_panels() * PANEL_COLS * depth];
+        let mut data = filled(columns.n_panels() * PANEL_COLS * depth, E::default());
         data.par_chunks_mut(PANEL_COLS * depth).enumerate().for_each_init(
             || vec![0.0; columns.k],
             |row, (panel_idx, panel)| {

@@ -7,8 +7,8 @@ use std::path::Path;
 use half::bf16;
 use longhaul::dtype::Dtype;
 use longhaul::reference;
-use longhaul::spec::WeightView;
 use longhaul::spec::contract::PAGE_LEN;
+use longhaul::spec::{WeightDtype, WeightView};
 use ndarray::{Array, Array1, Array2, Array3, ArrayD, Axis, Dimension, Ix1, Ix2, Ix3, Ix4};
 use safetensors::SafeTensors;
 

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use super::product::QuantProduct;
 use super::rows::QuantRows;
 use crate::cpu::columns::Columns;
+use crate::cpu::huge_pages::filled;
 use crate::cpu::isa::Isa;
 use crate::cpu::matrix::{Block, Matrix};
 use crate::error::Result;
@@ -141,7 +142,7 @@ impl Matrix for QuantPanels {
         let width = if dtype == WeightDtype::Int4 { Width::Int4 } else { Width::Int8 };
         let mut packed = Self { n, k, dtype, width, group_len, n_groups: k.div_ceil(group_len), lines: Vec::new() };
         let panel_lines = packed.panel_lines();
-        let mut lines = vec![Line([0; PANEL_COLS]); columns.n_panels() * panel_lines];
+        let mut lines = filled(columns.n_panels() * panel_lines, Line([0; PANEL_COLS]));
         lines.par_chunks_mut(panel_lines).enumerate().for_each_init(
             || vec![0.0; k],
             |column, (panel_idx, panel)| {
