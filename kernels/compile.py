@@ -1,6 +1,7 @@
 """Compiles the programs of a model to NEFFs, and writes the manifest that the Rust catalog reads.
 
     python -m kernels.compile --model llama-3.1-8b --target trn2 --lnc 1 --out DIR [--weights float8_e4m3] [--jobs 4] [--stand-in]
+    python -m kernels.compile --program matmul m=64 k=576 n=192 weights=bfloat16 --target trn2 --out DIR      one program alone
 
 Takes the documented way ahead of time: each kernel is called with NumPy arrays in a process of its own, with
 NEURON_PLATFORM_TARGET_OVERRIDE, NEURON_LOGICAL_NC_CONFIG and NKI_ARTIFACTS_DIR set before `nki` is imported; `kernel.neff` remains even
@@ -12,7 +13,8 @@ and NKI's versions. An interrupted run goes on where it stopped.
 
 DIR/manifest.json, rewritten whole after each program:
     {"schema": 1, "programs": [{"kernel", "arguments": {...}, "tensors": [{"name", "kind", "dtype", "shape"}], "target", "lnc", "compiler",
-    "nki", "key", "neff": file in DIR, "sha256" of that file}]}, sorted by kernel, target, LNC and name. `arguments` are the bucket.
+    "nki", "key", "neff": file in DIR, "sha256" of that file}]}, sorted by kernel, target, LNC and name. `arguments` are the bucket: counts and
+names. A kernel, its arguments, target and LNC stand there once: what is compiled anew takes its predecessor's place, whose file remains.
 """
 
 import argparse
@@ -29,7 +31,7 @@ import tempfile
 from dataclasses import asdict
 
 from .neff import TARGETS, write_neff
-from .programs import MODELS, Model, programs_for
+from .programs import MODELS, Model, program_of, programs_for
 
 FOLDER = pathlib.Path(__file__).parent
 SOURCES = tuple(f"attention{part}.py" for part in ("", "_exact", "_masks", "_pages", "_plan", "_scratch", "_steps")) + (
@@ -112,7 +114,8 @@ def compile_all(programs, target, lnc, out, compiler, jobs=1, report=lambda done
             if future.exception():
                 failure = failure or future.exception()
                 continue
-            have[key] = _entry(out, program, key, target, lnc, compiler, future.result())
+            entry = _entry(out, program, key, target, lnc, compiler, future.result())
+            have = {k: e for k, e in have.items() if _identity(e) != _identity(entry)} | {key: entry}
             _write_manifest(out, have.values())
             report(done, len(todo), program.name)
     if failure:
@@ -136,6 +139,11 @@ def _entry(out, program, key, target, lnc, compiler, data):
         "neff": name,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
+
+
+def _identity(entry):
+    """What a catalog looks a program up by."""
+    return entry["kernel"], json.dumps(entry["arguments"], sort_keys=True), entry["target"], entry["lnc"]
 
 
 def _intact(out, entry):
@@ -164,24 +172,42 @@ def _progress(done, total, name):
     print(f"\r[{bar:<30}] {done}/{total} {name[:60]:<60}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
 
+def _one_program(words):
+    """The program of `--program KERNEL NAME=VALUE ...`."""
+    kernel, *pairs = words
+    value = lambda text: int(text) if text.isdecimal() else text
+    try:
+        return program_of(kernel, {name: value(text) for name, text in (pair.split("=") for pair in pairs)})
+    except ValueError as error:
+        raise SystemExit(f"--program {' '.join(words)}: {error}") from None
+
+
+def _model_programs(name, weights, pages, lnc):
+    """The programs of `--model NAME`."""
+    model: Model = MODELS[name]
+    if model.n_kv_heads % lnc:
+        raise SystemExit(f"{name} has {model.n_kv_heads} KV heads, which LNC {lnc} does not divide: compile it with --lnc 1.")
+    return programs_for(model, weights, pages)
+
+
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="kernels.compile", description="Compiles the programs of a model ahead of time.")
-    parser.add_argument("--model", required=True, choices=sorted(MODELS))
+    parser = argparse.ArgumentParser(prog="kernels.compile", description="Compiles programs ahead of time.")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", choices=sorted(MODELS), help="all programs of a model")
+    which.add_argument("--program", nargs="+", metavar=("KERNEL", "NAME=VALUE"), help="one program, by its compile-time arguments")
     parser.add_argument("--target", required=True, choices=sorted(TARGETS))
     parser.add_argument("--lnc", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--weights", choices=("bfloat16", "float8_e4m3"), default="bfloat16")
-    parser.add_argument("--pages", type=int, default=1024, help="KV pages of a layer")
+    parser.add_argument("--weights", choices=("bfloat16", "float8_e4m3"), default="bfloat16", help="of a model")
+    parser.add_argument("--pages", type=int, default=1024, help="KV pages of a model's layer")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--stand-in", action="store_true", help="NEFFs without a program, for the fake runtime")
     options = parser.parse_args(arguments)
-    model: Model = MODELS[options.model]
-    if model.n_kv_heads % options.lnc:
-        raise SystemExit(
-            f"{options.model} has {model.n_kv_heads} KV heads, which LNC {options.lnc} does not divide: compile it with --lnc 1."
-        )
+    if options.program:
+        programs = [_one_program(options.program)]
+    else:
+        programs = _model_programs(options.model, options.weights, options.pages, options.lnc)
     compiler = StandIn() if options.stand_in else Neuron()
-    programs = programs_for(model, options.weights, options.pages)
     n = compile_all(programs, options.target, options.lnc, options.out, compiler, options.jobs, _progress)
     print(f"{n} compiled, {len(programs) - n} up to date, manifest in {options.out / 'manifest.json'}")
 

@@ -70,11 +70,16 @@ def matmul_program(kernel, m, k, n, weights="bfloat16"):
 
 def attention_program(model, n_seqs, q_len, max_context, n_pages):
     """`attention` for `n_seqs` sequences of `q_len` new tokens and contexts up to `max_context`, over `n_pages` pages."""
-    heads, kv, d = model.n_heads, model.n_kv_heads, model.head_dim
-    page_len = attention_plan.page_len_for(kv, d)
-    bucket = attention_plan.Bucket(n_seqs, q_len, heads, kv, d, page_len, -(-max_context // page_len))
+    page_len = attention_plan.page_len_for(model.n_kv_heads, model.head_dim)
+    heads = (model.n_heads, model.n_kv_heads, model.head_dim)
+    return attention_bucket_program(attention_plan.Bucket(n_seqs, q_len, *heads, page_len, -(-max_context // page_len)), n_pages)
+
+
+def attention_bucket_program(bucket, n_pages):
+    """`attention` at a bucket, over `n_pages` pages."""
+    n_seqs, heads, kv, d, page_len = bucket.n_seqs, bucket.n_heads, bucket.n_kv_heads, bucket.head_dim, bucket.page_len
     plan = attention_plan.plan(bucket, [0] * n_seqs, [1] * n_seqs, [[0]] * n_seqs)
-    n_tokens = n_seqs * q_len
+    n_tokens = n_seqs * bucket.q_len
     k_pages, v_pages = (n_pages, 128, kv, page_len * d // 128), (n_pages, 128, page_len // 128, kv, d)
     tensors = [
         Tensor("q", "input", "bfloat16", (d, heads, n_tokens)),
@@ -105,3 +110,17 @@ def programs_for(model, weights="bfloat16", n_pages=1024):
     found += [matmul_program("matmul", m, model.d_model, model.vocab, weights) for m in ROWS[:3]]
     found += [attention_program(model, *shape, context, n_pages) for shape in SEQUENCES for context in CONTEXTS]
     return list({program.name: program for program in found}.values())
+
+
+def program_of(kernel, arguments):
+    """One program from its kernel's name and compile-time arguments, as a manifest has them."""
+    try:
+        if kernel == "attention":
+            arguments = dict(arguments)
+            n_pages = arguments.pop("n_pages")
+            return attention_bucket_program(attention_plan.Bucket(**arguments), n_pages)
+        if kernel in ("matmul", "matmul_silu_gate"):
+            return matmul_program(kernel, **arguments)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{kernel}: {error}") from error
+    raise ValueError(f"there is no kernel {kernel}")

@@ -143,6 +143,36 @@ fn doctor_tells_of_tables_memory_and_models() {
 }
 
 #[test]
+fn doctor_tells_of_a_compiled_program() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/golden/stand-in.neff");
+    let golden = golden.to_str().unwrap();
+    let out = longhaul(&["doctor", "--neff", golden, "--json"]);
+    assert!(out.status.success());
+    let found: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&found["target"], &found["header"]["lnc"], &found["n_cores"]), (&"trn2".into(), &1.into(), &1.into()));
+    assert_eq!((&found["hash"], &found["compiler"]), (&"right".into(), &"stand-in 1".into()));
+    assert_eq!(found["tensors"][0]["shape"], serde_json::json!([128, 3, 4]));
+    let text = String::from_utf8(longhaul(&["doctor", "--neff", golden]).stdout).unwrap();
+    for part in ["trn2 (cayman)", "hash: right", "matmul with k = 192", "weights", "[128, 3, 2, 128]", "196608"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("changed.neff");
+    let mut bytes = std::fs::read(golden).unwrap();
+    bytes[172] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let out = longhaul(&["doctor", "--neff", path.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(1), "its hash is wrong");
+    assert!(String::from_utf8_lossy(&out.stdout).contains("hash: WRONG"));
+    bytes.truncate(1500);
+    std::fs::write(&path, &bytes).unwrap();
+    let said = refused(1, &["doctor", "--neff", path.to_str().unwrap()]);
+    assert!(said.contains("changed.neff: cut off"), "{said}");
+    assert!(refused(1, &["doctor", "--neff", "no/such.neff"]).contains("no/such.neff"));
+}
+
+#[test]
 fn a_trace_reaches_its_ideal_and_leaves_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");

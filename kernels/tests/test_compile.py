@@ -95,6 +95,30 @@ def test_a_damaged_neff_is_compiled_again(tmp_path):
     assert aot.compile_all(SMALL, "trn2", 1, tmp_path, Counting()) == 1 and path.read_bytes() == whole
 
 
+def test_a_program_compiled_anew_takes_its_predecessors_place(tmp_path):
+    aot.compile_all(SMALL, "trn2", 1, tmp_path, Counting())
+    newer = Counting()
+    newer.compiler = "stand-in 2"
+    assert aot.compile_all(SMALL, "trn2", 1, tmp_path, newer) == len(SMALL)
+    assert [e["compiler"] for e in manifest(tmp_path)["programs"]] == ["stand-in 2"] * len(SMALL)
+
+
+@pytest.mark.parametrize("program", SMALL, ids=lambda p: p.kernel)
+def test_one_program_is_compiled_by_its_arguments(program, tmp_path):
+    words = [f"{name}={value}" for name, value in program.arguments.items()]
+    aot.main(["--program", program.kernel, *words, "--target", "trn3", "--out", str(tmp_path), "--stand-in"])
+    (entry,) = manifest(tmp_path)["programs"]
+    assert entry["arguments"] == program.arguments
+    assert entry["tensors"] == [{"name": t.name, "kind": t.kind, "dtype": t.dtype, "shape": list(t.shape)} for t in program.tensors]
+
+
+@pytest.mark.parametrize("words", [["matmul"], ["matmul", "m=1", "k=2", "n=3", "p=4"], ["attention", "q_len=1"], ["conv"], ["matmul", "m"]])
+def test_a_program_that_is_none_is_refused(words, tmp_path):
+    with pytest.raises(SystemExit, match=f"--program {' '.join(words)}: "):
+        aot.main(["--program", *words, "--target", "trn2", "--out", str(tmp_path), "--stand-in"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_key_depends_on_all_that_the_program_does(monkeypatch, tmp_path):
     stand_in, key = aot.StandIn(), aot.key_of(SMALL[0], "trn2", 1, aot.StandIn())
     assert key == aot.key_of(SMALL[0], "trn2", 1, stand_in)

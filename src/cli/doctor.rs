@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::identity::machine;
 use super::model::{FETCHED, Source};
-use super::{Ended, print, print_json};
+use super::{Ended, neff, print, print_json};
 
 /// Arguments of `doctor`.
 #[derive(Args)]
@@ -29,6 +29,9 @@ pub struct DoctorArguments {
     /// Measure what this machine can do at most; takes some seconds and 1.25 GiB
     #[arg(long)]
     roofline: bool,
+    /// A compiled program for Trainium to tell about, and nothing else
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "synthetic", "roofline"])]
+    neff: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -81,8 +84,11 @@ struct ModelFinding {
 /// Runs the command.
 ///
 /// # Errors
-/// When the named model cannot be opened, or stdout cannot be written.
+/// When the named model or program cannot be opened, or stdout cannot be written.
 pub fn run(arguments: &DoctorArguments) -> Result<Ended> {
+    if let Some(path) = &arguments.neff {
+        return neff::run(path, arguments.json);
+    }
     let machine = machine();
     let tables = longhaul::cpu::tables();
     let models = arguments.models()?.into_iter().map(|(name, config)| model(name, &config, &machine)).collect();

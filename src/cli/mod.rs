@@ -5,6 +5,7 @@ mod doctor;
 mod generate;
 mod identity;
 mod model;
+mod neff;
 mod progress;
 mod signal;
 

@@ -54,11 +54,28 @@ fn check(shape: Shape, windows: &[Option<usize>]) {
 }
 
 /// What the reference gives, and how far from it a table may be.
+pub fn exact(sequence: &Sequence, arithmetic: Arithmetic, window: Option<usize>) -> (Array3<f64>, Array3<f64>) {
+    // Once in its chunk and once in every merge.
+    let exp = (sequence.shape.kv_len.div_ceil(CHUNK_LEN) + 1) as f64 * EXP_ERROR;
+    within(sequence, window, Errors { rounding: F32_ROUNDING, exp, lhs: lhs_rounding(arithmetic) })
+}
+
+/// Relative errors of an arithmetic.
+pub struct Errors {
+    /// Of an operation.
+    pub rounding: f64,
+    /// Of a weight's `exp`.
+    pub exp: f64,
+    /// Of a product's left operand.
+    pub lhs: f64,
+}
+
+/// What the reference gives, and how far from it an arithmetic with these errors may be.
 ///
 /// A score is a product of head_dim terms, with a few more roundings, off by at most `score_error`; so each weight `e^score` is off by that,
-/// relative, and by what `exp` is, once in its chunk and once in every merge. Both sums have kv_len terms. The numerator and the denominator
-/// may err in opposite directions, hence twice; the table that rounds left operands adds that for the weights.
-fn exact(sequence: &Sequence, arithmetic: Arithmetic, window: Option<usize>) -> (Array3<f64>, Array3<f64>) {
+/// relative, and by what `exp` is. Both sums have kv_len terms. The numerator and the denominator may err in opposite directions, hence
+/// twice; an arithmetic that rounds left operands adds that for the weights.
+pub fn within(sequence: &Sequence, window: Option<usize>, errors: Errors) -> (Array3<f64>, Array3<f64>) {
     let Shape { group, head_dim, kv_len, .. } = sequence.shape;
     let (q, k, v) = (to_f64(&sequence.q), to_f64(&stored(&sequence.k)), to_f64(&stored(&sequence.v)));
     let scale = f64::from(sequence.shape.scale());
@@ -66,16 +83,15 @@ fn exact(sequence: &Sequence, arithmetic: Arithmetic, window: Option<usize>) -> 
         let (q, k, v) = (q.view(), k.view(), v.view());
         reference::attention(&reference::Attention { q, k, v, start: sequence.start(), scale, window })
     };
-    let lhs = lhs_rounding(arithmetic);
+    let Errors { rounding, exp, lhs } = errors;
     let mut tolerance = attention(&v.abs());
     for (t, h) in (0..q.dim().0).flat_map(|t| (0..q.dim().1).map(move |h| (t, h))) {
         let q = q.slice(s![t, h, ..]).abs();
         let score_size = |j| scale * q.dot(&k.slice(s![j, h / group, ..]).abs());
         let largest = (0..kv_len).map(score_size).fold(0.0, f64::max);
-        let score_error = ((head_dim + 4) as f64 * F32_ROUNDING + lhs) * largest;
-        let exp_error = (kv_len.div_ceil(CHUNK_LEN) + 1) as f64 * EXP_ERROR;
-        let sum_error = (kv_len + 40) as f64 * F32_ROUNDING;
-        let error = 2.0 * (score_error + exp_error + sum_error) + lhs;
+        let score_error = ((head_dim + 4) as f64 * rounding + lhs) * largest;
+        let sum_error = (kv_len + 40) as f64 * rounding;
+        let error = 2.0 * (score_error + exp + sum_error) + lhs;
         tolerance.slice_mut(s![t, h, ..]).mapv_inplace(|size| error.exp_m1() * size);
     }
     (attention(&v), tolerance)

@@ -7,6 +7,7 @@ mod common;
 mod attention;
 mod isolation;
 mod matmul;
+mod nki;
 mod pages;
 mod sequence;
 
@@ -63,15 +64,15 @@ fn assert_same_bits<D: Dimension>(found: ArrayView<'_, f32, D>, wanted: ArrayVie
 
 /// Fails unless every element is as close as `tolerance` says for it.
 #[track_caller]
-fn assert_close<D: Dimension>(
-    found: ArrayView<'_, f32, D>,
+fn assert_close<F: Copy + Into<f64> + std::fmt::LowerExp, D: Dimension>(
+    found: ArrayView<'_, F, D>,
     wanted: ArrayView<'_, f64, D>,
     tolerance: ArrayView<'_, f64, D>,
     what: &str,
 ) {
     for (((at, f), w), t) in found.indexed_iter().zip(wanted.iter()).zip(tolerance.iter()) {
         // A NaN is within no distance.
-        let within = (f64::from(*f) - w).abs() <= *t;
+        let within = ((*f).into() - w).abs() <= *t;
         assert!(within, "{what}: element {at:?} is {f:e}, which is farther than {t:e} from {w:e}");
     }
 }

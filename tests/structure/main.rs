@@ -12,9 +12,10 @@ use scan::{code_only, has_unsafe, paths, tokens, unsafe_without_reason, without_
 const FOUNDATION: [&str; 3] = ["spec", "dtype", "error"];
 
 /// What else each module of the crate may import: `main -> workload -> engine -> kv, text, backend <- cpu, neuron`. Backends never see
-/// each other. `main`, which `cli` is a part of, may also look past the workloads at what it shows: sessions, texts, kernel tables.
+/// each other. `main`, which `cli` is a part of, may also look past the workloads at what it shows: sessions, texts, kernel tables,
+/// compiled programs.
 const MAY_IMPORT: [(&str, &[&str]); 13] = [
-    ("main", &["workload", "engine", "text", "cpu"]),
+    ("main", &["workload", "engine", "text", "cpu", "neuron"]),
     ("workload", &["engine"]),
     ("engine", &["kv", "text", "backend"]),
     ("kv", &[]),
