@@ -80,11 +80,9 @@ fn programs() -> ProgramsFinding {
     };
     let mut counts = BTreeMap::new();
     for entry in &entries {
-        let target = entry.target.to_string();
-        let kind = (entry.kernel.as_str(), target, entry.lnc, entry.compiler.as_str());
-        counts.entry(kind).or_insert((entry.target, 0)).1 += 1;
+        *counts.entry((entry.kernel.as_str(), entry.target, entry.lnc, entry.compiler.as_str())).or_default() += 1;
     }
-    let kind = |((kernel, _, lnc, compiler), (target, n_programs)): ((&str, _, u32, &str), _)| ProgramKind {
+    let kind = |((kernel, target, lnc, compiler), n_programs): ((&str, Target, u32, &str), usize)| ProgramKind {
         kernel: kernel.into(),
         target,
         lnc,

@@ -31,8 +31,12 @@ pub fn backends() -> Vec<BackendFinding> {
 
 /// The kernel tables that there are.
 pub fn find() -> Vec<TableFinding> {
-    let finding =
-        |t: longhaul::cpu::TableStatus| TableFinding { name: t.name, available: t.available, chosen: t.chosen, why: t.why };
+    let finding = |t: longhaul::cpu::TableStatus| TableFinding {
+        name: t.name,
+        available: t.available,
+        chosen: t.chosen,
+        why: t.why,
+    };
     longhaul::cpu::tables().into_iter().map(finding).collect()
 }
 
