@@ -8,7 +8,7 @@
 //! | [`nrt`] | one function per call of libnrt, with results: which library, which version, what a status means |
 //! | [`device`] | safe ownership: [`Runtime`](device::Runtime), [`Core`](device::Core), [`Program`](device::Program), [`DeviceTensor`](device::DeviceTensor), [`TensorSet`](device::TensorSet) |
 //!
-//! and beside them [`neff`], which reads the file of a compiled program without a device, and [`catalog`], which knows which programs there are.
+//! and beside them two that need no device: [`neff`], which reads the file of a compiled program, and [`catalog`], which programs there are.
 //!
 //! **Not run on hardware.** The whole path is tested against a stand-in for libnrt (`tests/fake-nrt`), which holds device memory apart, checks
 //! every argument and can fail any call. No Trainium has run it.

@@ -3,6 +3,8 @@
 mod choosing;
 mod compiled;
 mod forged;
+#[path = "../common/python.rs"]
+mod python;
 
 use std::path::Path;
 
