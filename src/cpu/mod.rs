@@ -130,6 +130,7 @@ impl<I: Isa> CpuBackend<I> {
             name: format!("cpu/{}", I::NAME),
             page_len: PAGE_LEN,
             chunk_len: CHUNK_LEN,
+            head_dims: None,
             weight_dtypes: vec![Dtype::Bf16, Dtype::F32],
             kv_dtypes: vec![Dtype::Bf16],
             n_threads: pool.n_threads(),

@@ -1,33 +1,12 @@
 //! The manifest and the NEFFs that `kernels/compile.py` writes with its stand-in compiler.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
 
 use longhaul::neuron::catalog::{Catalog, Request};
 use longhaul::neuron::neff::{HashState, Neff, Target};
 
-/// The Python of `kernels/`: what `LONGHAUL_PYTHON` says, or the environment that `scripts/kernels-python` makes. Where there is none, one line
-/// says that tests were skipped, and with `LONGHAUL_REQUIRE_PYTHON=1`, as in CI, they fail.
-pub fn python() -> Option<PathBuf> {
-    let made =
-        || Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-kernels/bin/python")).filter(|path| path.exists());
-    let said = std::env::var_os("LONGHAUL_PYTHON").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let python = said.or_else(made);
-    if python.is_none() {
-        let required = std::env::var("LONGHAUL_REQUIRE_PYTHON").is_ok_and(|value| value == "1");
-        assert!(!required, "the Python of kernels/ is not there: run scripts/kernels-python");
-        // Written past the test harness, which would keep it for failed tests.
-        static SAY_ONCE: Once = Once::new();
-        SAY_ONCE.call_once(|| {
-            let why = "the environment of kernels/ is not there; scripts/kernels-python makes it";
-            let _ = writeln!(std::io::stderr(), "skipped: compiling with kernels/compile.py: {why}");
-        });
-    }
-    python
-}
+use crate::python::python;
 
 #[test]
 fn what_compile_py_writes_is_a_catalog_of_sound_programs() {
