@@ -26,6 +26,8 @@ pub struct Caps {
     pub page_len: usize,
     /// Tokens of an attention chunk; `page_len` divides it.
     pub chunk_len: usize,
+    /// Sizes of a head that attention takes; `None` where it takes every multiple of 16.
+    pub head_dims: Option<&'static [usize]>,
     /// Types that weights may be packed as; [`WeightDtype::Int8`] stands for any length of a group.
     pub weight_dtypes: Vec<WeightDtype>,
     /// Types that keys and values may be stored as.
@@ -94,7 +96,8 @@ pub trait KvPages: Send {
     /// Number of pages.
     fn n_pages(&self) -> usize;
 
-    /// Stores `k` and `v`, `[n_tokens, n_kv_heads, head_dim]`, of `layer` at the slots `at`, `[n_tokens]`, rounded to the stored type.
+    /// Stores `k` and `v`, `[n_tokens, n_kv_heads, head_dim]`, of `layer` at the slots `at`, `[n_tokens]`, rounded to the stored type. A page
+    /// fills from its first slot up: what slots after the last of these held is undefined afterwards.
     fn append(&mut self, layer: usize, k: ArrayView3<'_, f32>, v: ArrayView3<'_, f32>, at: &[Slot]) -> Result<()>;
 
     /// Causal attention over pages into `out`, `[n_tokens, n_heads, head_dim]`; append-prefill and decode alike.
@@ -133,8 +136,9 @@ pub trait Model: Send {
     fn step(&mut self, batch: &StepBatch, logits: &mut Logits) -> Result<()>;
 }
 
-/// The best backend of this machine, with `threads` threads or as many as the process may use. Today that is the CPU. The one place
-/// in the seam that knows which backends there are.
+/// The best backend of this machine that runs models, with `threads` threads or as many as the process may use. Today that is the CPU: the
+/// Neuron backend ([`neuron::backend::open`](crate::neuron::backend::open)) has the kernels and no model yet. The one place in the seam that knows
+/// which backends there are.
 ///
 /// # Errors
 /// [`Error::Unavailable`](crate::Error::Unavailable) if `LONGHAUL_ISA` forces a kernel table that this machine cannot run.

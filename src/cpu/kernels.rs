@@ -16,7 +16,7 @@ use super::state::{ThreadState, block_rows};
 use crate::backend::{KvPages, PackedMatrix};
 use crate::error::{Error, Result};
 use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
-use crate::spec::{AttentionArgs, KvSpec, PageId, Slot, WeightDtype};
+use crate::spec::{AttentionArgs, KvSpec, PageId, Slot, WeightDtype, check_matmul};
 
 /// Rows that one task rounds into a left operand.
 const TASK_ROWS: usize = 16;
@@ -85,14 +85,8 @@ impl<I: Isa, W: Matrix> PackedMatrix for CpuMatrix<I, W> {
     }
 
     fn matmul(&self, x: ArrayView2<'_, f32>, mut out: ArrayViewMut2<'_, f32>) -> Result<()> {
-        let (m, k) = x.dim();
-        if k != self.k() || out.dim() != (m, self.n()) {
-            let (n, expected) = (self.n(), self.k());
-            let got = out.dim();
-            return Err(Error::argument(format!(
-                "matmul with W[{n}, {expected}]: x is [{m}, {k}] and out is {got:?}, where [M, {expected}] and [M, {n}] are wanted"
-            )));
-        }
+        check_matmul([self.n(), self.k()], x.dim(), out.dim())?;
+        let m = x.nrows();
         if m == 0 {
             return Ok(());
         }
@@ -135,14 +129,6 @@ impl<I: Isa> CpuPages<I> {
         Ok(Self { isa, pool, pages: Pages::new(spec, n_pages)?, workspace: None })
     }
 
-    fn check_layer(&self, layer: usize) -> Result<()> {
-        let n_layers = self.pages.spec().n_layers;
-        if layer < n_layers {
-            return Ok(());
-        }
-        Err(Error::argument(format!("layer {layer} of a KV cache of {n_layers} layers")))
-    }
-
     /// The workspace for these arguments: the last one, if it has room.
     fn workspace(&mut self, geometry: Geometry, n_tokens: usize, max_len: usize) -> Workspace<I> {
         let fits = |w: &Workspace<I>| {
@@ -177,23 +163,10 @@ impl<I: Isa> KvPages for CpuPages<I> {
     }
 
     fn append(&mut self, layer: usize, k: ArrayView3<'_, f32>, v: ArrayView3<'_, f32>, at: &[Slot]) -> Result<()> {
-        self.check_layer(layer)?;
-        let (n_kv_heads, head_dim) = (self.spec().n_kv_heads, self.spec().head_dim);
-        let wanted = (at.len(), n_kv_heads, head_dim);
-        if k.dim() != wanted || v.dim() != wanted {
-            return Err(Error::argument(format!(
-                "k is {:?} and v is {:?}, where {wanted:?} is wanted",
-                k.dim(),
-                v.dim()
-            )));
-        }
-        if let Some(slot) = at.iter().find(|s| s.page.idx() >= self.n_pages() || s.slot_idx >= PAGE_LEN) {
-            let reason = format!("slot {}: there are {} pages of {PAGE_LEN} slots", slot.slot_idx, self.n_pages());
-            return Err(Error::Page { page: slot.page, reason });
-        }
+        self.spec().check_append(layer, [k.dim(), v.dim()], at, (self.n_pages(), PAGE_LEN))?;
         let (k, v) = (k.as_standard_layout(), v.as_standard_layout());
         let (k, v) = (k.as_slice().expect("one slice"), v.as_slice().expect("one slice"));
-        let row = n_kv_heads * head_dim;
+        let row = self.spec().n_kv_heads * self.spec().head_dim;
         let writer = self.pages.writer(layer);
         for ((k, v), at) in k.chunks_exact(row).zip(v.chunks_exact(row)).zip(at) {
             // SAFETY: the pages are borrowed exclusively, and this thread alone writes.
@@ -204,19 +177,9 @@ impl<I: Isa> KvPages for CpuPages<I> {
     }
 
     fn attention(&mut self, args: &AttentionArgs<'_>, mut out: ArrayViewMut3<'_, f32>) -> Result<()> {
-        self.check_layer(args.layer)?;
-        let geometry = geometry(self.spec(), args)?;
-        let ragged = args.ragged;
-        ragged.validate(self.n_pages(), PAGE_LEN)?;
+        args.validate(self.spec(), out.dim(), (self.n_pages(), PAGE_LEN))?;
+        let (geometry, ragged) = (geometry(self.spec(), args), args.ragged);
         let (n_tokens, n_heads, head_dim) = args.q.dim();
-        if ragged.row_offsets[ragged.n_seqs()] as usize != n_tokens || out.dim() != args.q.dim() {
-            return Err(Error::argument(format!(
-                "q is {:?}, out is {:?}, and the sequences have {} rows in all: they must agree",
-                args.q.dim(),
-                out.dim(),
-                ragged.row_offsets[ragged.n_seqs()]
-            )));
-        }
         let max_len = (0..ragged.n_seqs()).map(|s| ragged.kv_len(s)).max().unwrap_or(0);
         if n_tokens == 0 {
             return Ok(());
@@ -261,21 +224,9 @@ impl<I: Isa> KvPages for CpuPages<I> {
     }
 }
 
-/// Heads and scale of a call, if they fit the pages.
-fn geometry(spec: &KvSpec, args: &AttentionArgs<'_>) -> Result<Geometry> {
+/// Heads and scale of a call that was validated.
+fn geometry(spec: &KvSpec, args: &AttentionArgs<'_>) -> Geometry {
     let (_, n_heads, head_dim) = args.q.dim();
-    let KvSpec { n_kv_heads, head_dim: stored, .. } = *spec;
-    if n_heads == 0 || !n_heads.is_multiple_of(n_kv_heads) || head_dim != stored {
-        return Err(Error::argument(format!(
-            "{n_heads} query heads of {head_dim} elements do not fit {n_kv_heads} KV heads of {stored}"
-        )));
-    }
-    if args.window == Some(0) || !args.scale.is_finite() || args.scale <= 0.0 {
-        return Err(Error::argument(format!(
-            "attention wants a positive finite scale and a window of at least one key, not {} and {:?}",
-            args.scale, args.window
-        )));
-    }
-    let group = n_heads / n_kv_heads;
-    Ok(Geometry { n_kv_heads, group, head_dim, scale: args.scale, window: args.window })
+    let n_kv_heads = spec.n_kv_heads;
+    Geometry { n_kv_heads, group: n_heads / n_kv_heads, head_dim, scale: args.scale, window: args.window }
 }

@@ -136,6 +136,7 @@ impl<I: Isa> CpuBackend<I> {
             name: format!("cpu/{}", I::NAME),
             page_len: PAGE_LEN,
             chunk_len: CHUNK_LEN,
+            head_dims: None,
             weight_dtypes: vec![WeightDtype::Bf16, WeightDtype::F32, WeightDtype::INT8, WeightDtype::Int4],
             kv_dtypes: vec![Dtype::Bf16],
             n_threads: pool.n_threads(),

@@ -266,6 +266,7 @@ mod tests {
             name: "none".into(),
             page_len: 64,
             chunk_len: 256,
+            head_dims: None,
             weight_dtypes: vec![WeightDtype::F32],
             kv_dtypes: vec![Dtype::Bf16],
             n_threads: 1,

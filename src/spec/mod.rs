@@ -17,7 +17,7 @@ pub use batch::{Logits, Ragged, StepBatch};
 pub use checkpoint::Checkpoint;
 pub use config::{Architecture, ModelConfig, RopeConfig, RopeScaling};
 pub use ids::{PageId, TokenId};
-pub use kernels::{AttentionArgs, KvSpec, Slot};
+pub use kernels::{AttentionArgs, KvSpec, Shape3, Slot, check_matmul};
 pub use synthetic::{Preset, Synthetic};
 pub use tensors::TensorSpec;
 pub use weight_dtype::WeightDtype;

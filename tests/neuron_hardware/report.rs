@@ -76,7 +76,7 @@ impl Report {
     /// Whether something went wrong: a case, or that none could run.
     pub fn failed(&self) -> bool {
         let n = self.counts();
-        n.get(&Outcome::Passed).is_none() || n.keys().any(|o| ![Outcome::Passed, Outcome::NotRun].contains(o))
+        !n.contains_key(&Outcome::Passed) || n.keys().any(|o| ![Outcome::Passed, Outcome::NotRun].contains(o))
     }
 
     fn counts(&self) -> BTreeMap<Outcome, usize> {

@@ -167,6 +167,20 @@ fn only_the_result_layer_sees_the_c_interface() {
     assert_eq!(device.filter(upwards).map(|f| f.path).collect::<Vec<_>>(), [""; 0]);
 }
 
+/// The kernels' backend stands on device and catalog: it does not look below them, and nothing of Neuron looks up to it.
+#[test]
+fn the_neuron_backend_stands_on_device_and_catalog() {
+    let sees = |f: &File, module: &str| {
+        paths(&f.text, &f.module()).into_iter().any(|p| p.starts_with(&["neuron".into(), module.into()]))
+    };
+    let is_backend = |f: &File| f.path.starts_with("src/neuron/backend/");
+    let (backend, below): (Vec<File>, Vec<File>) = files("src/neuron").into_iter().partition(is_backend);
+    assert!(backend.iter().any(|f| sees(f, "device")) && backend.iter().any(|f| sees(f, "catalog")));
+    let downwards = backend.iter().filter(|f| sees(f, "nrt") || sees(f, "sys"));
+    let upwards = below.iter().filter(|f| f.path != "src/neuron/mod.rs" && sees(f, "backend"));
+    assert_eq!(downwards.chain(upwards).map(|f| f.path.as_str()).collect::<Vec<_>>(), [""; 0]);
+}
+
 #[test]
 fn pages_are_integers_only() {
     for file in sources().iter().filter(|f| f.path.starts_with("src/kv/")) {

@@ -3,11 +3,10 @@
 use longhaul::backend::{Backend, KvPages};
 use longhaul::dtype::Dtype;
 use longhaul::emulation::{Arithmetic, Attention};
-use longhaul::spec::contract::PAGE_LEN;
 use longhaul::spec::{AttentionArgs, KvSpec, PageId, Slot, StepBatch};
 use ndarray::{Array3, Axis, concatenate, s};
 
-use crate::noise;
+use super::noise;
 
 /// Heads and lengths of a sequence.
 #[derive(Debug, Clone, Copy)]
@@ -41,11 +40,14 @@ pub struct Sequence {
     /// `[kv_len, n_kv_heads, head_dim]`
     pub v: Array3<f32>,
     pub pages: Vec<PageId>,
+    /// The backend's.
+    pub page_len: usize,
 }
 
 impl Sequence {
-    /// A sequence that lies in the first of `pages`. Queries are large enough for some keys to outweigh others by far.
-    pub fn new(seed: u64, shape: Shape, pages: impl IntoIterator<Item = u32>) -> Self {
+    /// A sequence that lies in the first of a backend's `pages`. Queries are large enough for some keys to outweigh others by far.
+    pub fn new(backend: &dyn Backend, seed: u64, shape: Shape, pages: impl IntoIterator<Item = u32>) -> Self {
+        let page_len = backend.caps().page_len;
         let Shape { n_kv_heads, group, head_dim, n_tokens, kv_len } = shape;
         let array = |n, n_heads, salt| Array3::from_shape_simple_fn((n, n_heads, head_dim), noise(seed * 10 + salt));
         Self {
@@ -53,7 +55,8 @@ impl Sequence {
             q: array(n_tokens, n_kv_heads * group, 1) * 4.0,
             k: array(kv_len, n_kv_heads, 2),
             v: array(kv_len, n_kv_heads, 3),
-            pages: pages.into_iter().take(kv_len.div_ceil(PAGE_LEN)).map(PageId).collect(),
+            pages: pages.into_iter().take(kv_len.div_ceil(page_len)).map(PageId).collect(),
+            page_len,
         }
     }
 
@@ -64,7 +67,7 @@ impl Sequence {
 
     /// Appends all keys and values.
     pub fn store(&self, kv: &mut dyn KvPages) {
-        let slot = |j: usize| Slot { page: self.pages[j / PAGE_LEN], slot_idx: j % PAGE_LEN };
+        let slot = |j: usize| Slot { page: self.pages[j / self.page_len], slot_idx: j % self.page_len };
         let slots: Vec<Slot> = (0..self.shape.kv_len).map(slot).collect();
         kv.append(0, self.k.view(), self.v.view(), &slots).unwrap();
     }

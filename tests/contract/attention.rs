@@ -1,13 +1,12 @@
 //! Attention over pages, one sequence at a time.
 
-use longhaul::emulation::Arithmetic;
 use longhaul::reference;
 use longhaul::spec::contract::CHUNK_LEN;
 use ndarray::{Array3, s};
 
-use crate::common::backends;
-use crate::sequence::{Sequence, Shape, attend, stored};
-use crate::{F32_ROUNDING, arithmetic, assert_close, assert_same_bits, lhs_rounding, table, to_f64};
+use super::sequence::{Sequence, Shape, attend, stored};
+use super::{Backends, Errors, arithmetic, assert_close, assert_same_bits, errors, name, takes_heads_of, to_f64};
+use longhaul::backend::Backend;
 
 /// Relative error of `exp` (see `emulation`).
 const EXP_ERROR: f64 = 3e-7;
@@ -18,64 +17,53 @@ const KV_LEN: [usize; 8] = [1, 63, 64, 65, 255, 256, 257, 700];
 /// Windows: none, the own key alone, less than a chunk, more than one.
 const WINDOWS: [Option<usize>; 4] = [None, Some(1), Some(100), Some(300)];
 
-#[test]
-fn every_length_has_the_bits_of_the_emulation_and_is_close_to_the_reference() {
+pub fn every_length_is_close_to_the_reference(backends: &Backends) {
     for kv_len in KV_LEN {
         // A decode row, two rows, a chunk of a prompt that is more than one block of rows.
         for n_tokens in [1, 2, 33].into_iter().filter(|n| *n <= kv_len) {
-            check(Shape { n_kv_heads: 1, group: 3, head_dim: 64, n_tokens, kv_len }, &WINDOWS);
+            check(backends, Shape { n_kv_heads: 1, group: 3, head_dim: 64, n_tokens, kv_len }, &WINDOWS);
         }
     }
 }
 
-#[test]
-fn every_head_has_the_bits_of_the_emulation_and_is_close_to_the_reference() {
+pub fn every_head_is_close_to_the_reference(backends: &Backends) {
     for group in [1, 3, 4, 8] {
         for head_dim in [16, 32, 64, 128] {
-            check(Shape { n_kv_heads: 2, group, head_dim, n_tokens: 7, kv_len: 300 }, &[None, Some(40)]);
+            check(backends, Shape { n_kv_heads: 2, group, head_dim, n_tokens: 7, kv_len: 300 }, &[None, Some(40)]);
         }
     }
 }
 
-fn check(shape: Shape, windows: &[Option<usize>]) {
-    let sequence = Sequence::new(shape.kv_len as u64, shape, (0..11).rev());
-    for backend in backends() {
-        let arithmetic = arithmetic(&*backend);
-        let mut kv = shape.pages(&*backend, 11);
+fn check(backends: &Backends, shape: Shape, windows: &[Option<usize>]) {
+    for backend in backends.iter().filter(|b| takes_heads_of(&***b, shape.head_dim)) {
+        let sequence = Sequence::new(&**backend, shape.kv_len as u64, shape, (0..11).rev());
+        let mut kv = shape.pages(&**backend, 11);
         sequence.store(&mut *kv);
         for window in windows {
-            let what = format!("{} {shape:?} window {window:?}", table(&*backend));
+            let what = format!("{} {shape:?} window {window:?}", name(&**backend));
             let found = &attend(&mut *kv, &[&sequence], *window)[0];
-            assert_same_bits(found.view(), sequence.emulated(arithmetic, *window).view(), &what);
-            let (wanted, tolerance) = exact(&sequence, arithmetic, *window);
+            if let Some(arithmetic) = arithmetic(&**backend) {
+                assert_same_bits(found.view(), sequence.emulated(arithmetic, *window).view(), &what);
+            }
+            let (wanted, tolerance) = exact(&sequence, &**backend, *window);
             assert_close(found.view(), wanted.view(), tolerance.view(), &what);
         }
     }
 }
 
-/// What the reference gives, and how far from it a table may be.
-pub fn exact(sequence: &Sequence, arithmetic: Arithmetic, window: Option<usize>) -> (Array3<f64>, Array3<f64>) {
+/// What the reference gives, and how far from it a backend may be.
+pub fn exact(sequence: &Sequence, backend: &dyn Backend, window: Option<usize>) -> (Array3<f64>, Array3<f64>) {
     // Once in its chunk and once in every merge.
     let exp = (sequence.shape.kv_len.div_ceil(CHUNK_LEN) + 1) as f64 * EXP_ERROR;
-    within(sequence, window, Errors { rounding: F32_ROUNDING, exp, lhs: lhs_rounding(arithmetic) })
+    within(sequence, window, errors(backend), exp)
 }
 
-/// Relative errors of an arithmetic.
-pub struct Errors {
-    /// Of an operation.
-    pub rounding: f64,
-    /// Of a weight's `exp`.
-    pub exp: f64,
-    /// Of a product's left operand.
-    pub lhs: f64,
-}
-
-/// What the reference gives, and how far from it an arithmetic with these errors may be.
+/// What the reference gives, and how far from it an arithmetic with these errors, and `exp` of a weight's exponential, may be.
 ///
 /// A score is a product of head_dim terms, with a few more roundings, off by at most `score_error`; so each weight `e^score` is off by that,
 /// relative, and by what `exp` is. Both sums have kv_len terms. The numerator and the denominator may err in opposite directions, hence
-/// twice; an arithmetic that rounds left operands adds that for the weights.
-pub fn within(sequence: &Sequence, window: Option<usize>, errors: Errors) -> (Array3<f64>, Array3<f64>) {
+/// twice; an arithmetic that rounds left operands adds that for the weights, and one that rounds results for these.
+pub fn within(sequence: &Sequence, window: Option<usize>, errors: Errors, exp: f64) -> (Array3<f64>, Array3<f64>) {
     let Shape { group, head_dim, kv_len, .. } = sequence.shape;
     let (q, k, v) = (to_f64(&sequence.q), to_f64(&stored(&sequence.k)), to_f64(&stored(&sequence.v)));
     let scale = f64::from(sequence.shape.scale());
@@ -83,7 +71,7 @@ pub fn within(sequence: &Sequence, window: Option<usize>, errors: Errors) -> (Ar
         let (q, k, v) = (q.view(), k.view(), v.view());
         reference::attention(&reference::Attention { q, k, v, start: sequence.start(), scale, window })
     };
-    let Errors { rounding, exp, lhs } = errors;
+    let Errors { rounding, lhs, out } = errors;
     let mut tolerance = attention(&v.abs());
     for (t, h) in (0..q.dim().0).flat_map(|t| (0..q.dim().1).map(move |h| (t, h))) {
         let q = q.slice(s![t, h, ..]).abs();
@@ -94,5 +82,7 @@ pub fn within(sequence: &Sequence, window: Option<usize>, errors: Errors) -> (Ar
         let error = 2.0 * (score_error + exp + sum_error) + lhs;
         tolerance.slice_mut(s![t, h, ..]).mapv_inplace(|size| error.exp_m1() * size);
     }
-    (attention(&v), tolerance)
+    let wanted = attention(&v);
+    tolerance.zip_mut_with(&wanted, |t, w| *t += out * (*t + w.abs()));
+    (wanted, tolerance)
 }
