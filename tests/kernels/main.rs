@@ -9,6 +9,7 @@ mod isolation;
 mod matmul;
 mod nki;
 mod pages;
+mod quantised;
 mod sequence;
 
 use longhaul::backend::Backend;

@@ -2,10 +2,11 @@
 
 use longhaul::dtype::Dtype;
 use longhaul::reference;
-use longhaul::spec::WeightView;
+use longhaul::spec::{WeightDtype, WeightView};
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 
 use crate::common::{backends, open};
+use crate::quantised::quantisation;
 use crate::{F32_ROUNDING, arithmetic, assert_close, assert_same_bits, lhs_rounding, noise, table, to_f64};
 use longhaul::backend::{Backend, PackedMatrix};
 
@@ -18,20 +19,29 @@ const K: [usize; 5] = [1, 31, 32, 33, 576];
 /// Outputs: one column, about a panel of 16, several panels, and a tail behind many.
 const N: [usize; 6] = [1, 15, 16, 17, 48, 200];
 
-/// Weights `[n, k]`, rounded to `dtype`.
-fn weights(n: usize, k: usize, dtype: Dtype) -> Array2<f32> {
+/// Everything that weights run as; of groups one that divides the widths, one that does not, and one longer than most.
+const DTYPES: [WeightDtype; 6] = [
+    WeightDtype::Bf16,
+    WeightDtype::F32,
+    WeightDtype::INT8_CHANNEL,
+    WeightDtype::Int8 { group_len: Some(32) },
+    WeightDtype::Int8 { group_len: Some(128) },
+    WeightDtype::Int4,
+];
+
+/// Weights `[n, k]`, rounded to bf16 where they run as that.
+fn weights(n: usize, k: usize, dtype: WeightDtype) -> Array2<f32> {
     let w = Array2::from_shape_simple_fn((n, k), noise((n * 1000 + k) as u64));
-    if dtype == Dtype::Bf16 { w.mapv(|x| half::bf16::from_f32(x).to_f32()) } else { w }
+    if dtype == WeightDtype::Bf16 { w.mapv(|x| half::bf16::from_f32(x).to_f32()) } else { w }
 }
 
-fn pack(backend: &dyn Backend, w: &Array2<f32>, dtype: Dtype) -> Box<dyn PackedMatrix> {
-    let mut bytes = vec![0; w.len() * dtype.size_bytes()];
-    dtype.narrow(w.as_slice().unwrap(), &mut bytes);
-    let view = WeightView { name: "w", n: w.nrows(), k: w.ncols(), dtype, bytes: bytes.into() };
+pub fn pack(backend: &dyn Backend, w: &Array2<f32>, dtype: WeightDtype) -> Box<dyn PackedMatrix> {
+    let bytes: Vec<u8> = w.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let view = WeightView { name: "w", n: w.nrows(), k: w.ncols(), dtype: Dtype::F32, bytes: bytes.into() };
     backend.pack(&view, dtype).unwrap()
 }
 
-fn multiply(matrix: &dyn PackedMatrix, x: ArrayView2<'_, f32>) -> Array2<f32> {
+pub fn multiply(matrix: &dyn PackedMatrix, x: ArrayView2<'_, f32>) -> Array2<f32> {
     // NaN, so that an element that nobody writes is found.
     let mut out = Array2::from_elem((x.nrows(), matrix.n()), f32::NAN);
     matrix.matmul(x, out.view_mut()).unwrap();
@@ -39,10 +49,10 @@ fn multiply(matrix: &dyn PackedMatrix, x: ArrayView2<'_, f32>) -> Array2<f32> {
 }
 
 /// Tolerance: a sum of K products, rounded in any order, is off by K roundings of the sum of their sizes; two more for good measure. The table
-/// that rounds `x` adds that rounding of every product.
+/// that rounds `x` adds that rounding of every product, and quantised operands what [`quantisation`] computes.
 #[test]
 fn every_shape_has_the_bits_of_the_emulation_and_is_close_to_the_reference() {
-    for dtype in [Dtype::Bf16, Dtype::F32] {
+    for dtype in DTYPES {
         for (k, n) in K.into_iter().flat_map(|k| N.map(|n| (k, n))) {
             let (w, x) = (weights(n, k, dtype), Array2::from_shape_simple_fn((97, k), noise(k as u64)));
             let exact = reference::matmul(to_f64(&x).view(), to_f64(&w).view(), None);
@@ -56,8 +66,9 @@ fn every_shape_has_the_bits_of_the_emulation_and_is_close_to_the_reference() {
                     let found = multiply(&*matrix, x.slice(s![..m, ..]));
                     assert_same_bits(found.view(), emulated.slice(s![..m, ..]), &format!("{what} M {m}"));
                 }
-                let lhs = if dtype == Dtype::Bf16 { lhs_rounding(arithmetic) } else { 0.0 };
-                let tolerance = size.mapv(|size| ((k + 2) as f64 * F32_ROUNDING + lhs) * size);
+                let lhs = if dtype == WeightDtype::Bf16 { lhs_rounding(arithmetic) } else { 0.0 };
+                let tolerance =
+                    size.mapv(|size| ((k + 2) as f64 * F32_ROUNDING + lhs) * size) + quantisation(&x, &w, dtype);
                 assert_close(emulated.view(), exact.view(), tolerance.view(), &what);
             }
         }
@@ -66,7 +77,7 @@ fn every_shape_has_the_bits_of_the_emulation_and_is_close_to_the_reference() {
 
 #[test]
 fn a_row_alone_has_the_bits_that_it_has_in_a_batch() {
-    for dtype in [Dtype::Bf16, Dtype::F32] {
+    for dtype in DTYPES {
         let (w, x) = (weights(48, 200, dtype), Array2::from_shape_simple_fn((40, 200), noise(1)));
         for backend in backends() {
             let matrix = pack(&*backend, &w, dtype);
@@ -81,7 +92,7 @@ fn a_row_alone_has_the_bits_that_it_has_in_a_batch() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for dtype in [Dtype::Bf16, Dtype::F32] {
+    for dtype in DTYPES {
         let (w, x) = (weights(1000, 96, dtype), Array2::from_shape_simple_fn((70, 96), noise(2)));
         for backend in backends() {
             let table = table(&*backend);
@@ -96,7 +107,7 @@ fn the_number_of_threads_changes_no_bit() {
 
 #[test]
 fn a_row_with_nan_leaves_the_others_alone() {
-    for dtype in [Dtype::Bf16, Dtype::F32] {
+    for dtype in DTYPES {
         let (w, mut x) = (weights(17, 33, dtype), Array2::from_shape_simple_fn((9, 33), noise(3)));
         for backend in backends() {
             let matrix = pack(&*backend, &w, dtype);
@@ -114,9 +125,9 @@ fn a_row_with_nan_leaves_the_others_alone() {
 
 #[test]
 fn arrays_in_any_layout_are_taken() {
-    let (w, x) = (weights(20, 40, Dtype::Bf16), Array2::from_shape_simple_fn((5, 40), noise(4)));
+    let (w, x) = (weights(20, 40, WeightDtype::Bf16), Array2::from_shape_simple_fn((5, 40), noise(4)));
     for backend in backends() {
-        let matrix = pack(&*backend, &w, Dtype::Bf16);
+        let matrix = pack(&*backend, &w, WeightDtype::Bf16);
         let plain = multiply(&*matrix, x.view());
         let mut columns_first = Array2::zeros((5, 40).f());
         columns_first.assign(&x);
@@ -129,7 +140,7 @@ fn arrays_in_any_layout_are_taken() {
 #[test]
 fn shapes_that_disagree_are_an_error() {
     for backend in backends() {
-        let matrix = pack(&*backend, &weights(3, 8, Dtype::F32), Dtype::F32);
+        let matrix = pack(&*backend, &weights(3, 8, WeightDtype::F32), WeightDtype::F32);
         for (k, out) in [(7, (2, 3)), (8, (1, 3)), (8, (2, 4))] {
             let error = matrix.matmul(Array2::zeros((2, k)).view(), Array2::zeros(out).view_mut()).unwrap_err();
             assert!(error.to_string().contains("W[3, 8]"), "{error}");
