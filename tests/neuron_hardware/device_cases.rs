@@ -5,11 +5,12 @@ use std::ffi::CStr;
 use half::bf16;
 use longhaul::error::Fault;
 use longhaul::neuron::device::DeviceTensor;
+use longhaul::neuron::neff::Neff;
 use longhaul::neuron::nrt::{Nrt, OPTIONAL_SYMBOLS, Placement, STATUSES, Status, Usage};
 use longhaul::neuron::{NeuronError, Result, inspect};
 use serde_json::json;
 
-use crate::bench::{Bench, Log};
+use crate::bench::{Bench, Log, program};
 use crate::kernel_cases;
 use crate::programs::Bound;
 
@@ -205,6 +206,22 @@ pub fn no_program(bench: &Bench) -> Result<()> {
     bench.log.note(error_of(bench.core.load("text", &text)).to_string());
     bench.log.note(error_of(bench.core.load("zeros", &[0; 4096])).to_string());
     bench.core.allocate("afterwards", 64)?.write(0, &[1; 64])
+}
+
+/// Says of every file what it holds where that is not what we think, so that one report tells all about AWS's NEFFs.
+pub fn files(bench: &Bench) -> Result<()> {
+    let mut wrong = Vec::new();
+    for name in kernel_cases::CASES {
+        let (catalog, entry) = program(&kernel_cases::wanted(name));
+        let Err(error) = catalog.verify(&entry) else { continue };
+        wrong.push(format!("{name}: {error}"));
+        match Neff::open(&catalog.dir().join(&entry.neff)) {
+            Ok(neff) => bench.log.note(serde_json::to_string(&neff).expect("it has a JSON form")),
+            Err(error) => bench.log.note(error.to_string()),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("; "));
+    Ok(())
 }
 
 pub fn load(bench: &Bench) -> Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use longhaul::neuron::neff::Target;
 use serde::{Deserialize, Serialize};
 
-use crate::compile::Compiled;
+use crate::compile::Compilation;
 use crate::environment::Environment;
 
 /// The report. Paths and versions stand in it, no names of hosts or users beyond those paths.
@@ -25,7 +25,8 @@ pub struct Report {
     /// The chip and the LNC that programs are for; `None` if the instance has none that our kernels run on.
     pub target: Option<Target>,
     pub lnc: u32,
-    pub compiled: Vec<Compiled>,
+    /// `None` if no program was missing, or nobody there to compile.
+    pub compilation: Option<Compilation>,
     pub cases: Vec<CaseReport>,
 }
 
@@ -106,10 +107,9 @@ impl Report {
             self.lnc,
             e.python.as_ref().map_or_else(|| "none that has AWS's wheels".into(), ToString::to_string),
         );
-        for compiled in &self.compiled {
-            let how =
-                compiled.error.as_ref().map_or("compiled".to_string(), |e| format!("NOT COMPILED: {}", last_line(e)));
-            out.push_str(&format!("{} ({:.1} s): {how}\n", compiled.program, compiled.seconds));
+        if let Some(c) = &self.compilation {
+            out.push_str(&format!("compiled: {} of {} programs in {:.1} s\n", c.n_compiled, c.n_wanted, c.seconds));
+            c.error.iter().for_each(|error| out.push_str(&format!("NOT COMPILED: {}\n", last_line(error))));
         }
         out.push('\n');
         for case in &self.cases {

@@ -69,8 +69,10 @@ pub fn run(options: &Options) -> Result<Report, String> {
         }
     }
     let python = environment.python.as_ref();
-    let compiled =
-        target.map_or_else(Vec::new, |t| compile(&options.compiler, python, &wanted, t, lnc, &options.programs));
+    let compilation = match target {
+        Some(target) => compile(options, python, &wanted, target, lnc).map_err(cannot)?,
+        None => None,
+    };
     let mut report = Report {
         schema: 1,
         longhaul: env!("CARGO_PKG_VERSION"),
@@ -81,7 +83,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
         library: facts,
         target,
         lnc,
-        compiled,
+        compilation,
         cases: vec![library],
     };
     for case in chosen {
