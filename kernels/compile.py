@@ -2,6 +2,7 @@
 
     python -m kernels.compile --model llama-3.1-8b --target trn2 --lnc 1 [--out DIR] [--weights float8_e4m3] [--jobs 4] [--stand-in]
     python -m kernels.compile --program matmul m=64 k=576 n=192 weights=bfloat16 --target trn2      one program alone
+    python -m kernels.compile --programs FILE --target trn2      those that a JSON file lists
 
 Takes the documented way ahead of time: each kernel is called with NumPy arrays in a process of its own, with
 NEURON_PLATFORM_TARGET_OVERRIDE, NEURON_LOGICAL_NC_CONFIG and NKI_ARTIFACTS_DIR set before `nki` is imported; `kernel.neff` remains even
@@ -101,25 +102,25 @@ def key_of(program, target, lnc, compiler):
 
 
 def compile_all(programs, target, lnc, out, compiler, jobs=1, report=lambda done, total, name: None):
-    """Compiles what `out` does not have yet. Returns the number of programs compiled; raises the first failure, keeping the rest."""
+    """Compiles what `out` does not have yet. Returns the number of programs compiled; raises what failed at the end, keeping the rest."""
     out.mkdir(parents=True, exist_ok=True)
     have = {entry["key"]: entry for entry in _manifest(out)["programs"]}
     todo = [(p, key_of(p, target, lnc, compiler)) for p in programs]
     todo = [(p, key) for p, key in todo if key not in have or not _intact(out, have[key])]
-    failure = None
+    failures = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         running = {pool.submit(compiler.compile, p, target, lnc): (p, key) for p, key in todo}
         for done, future in enumerate(concurrent.futures.as_completed(running), 1):
             program, key = running[future]
             if future.exception():
-                failure = failure or future.exception()
+                failures.append(future.exception())
                 continue
             entry = _entry(out, program, key, target, lnc, compiler, future.result())
             have = {k: e for k, e in have.items() if _identity(e) != _identity(entry)} | {key: entry}
             _write_manifest(out, have.values())
             report(done, len(todo), program.name)
-    if failure:
-        raise failure
+    if failures:
+        raise RuntimeError("\n".join(str(failure) for failure in failures)) from failures[0]
     return len(todo)
 
 
@@ -182,6 +183,14 @@ def _one_program(words):
         raise SystemExit(f"--program {' '.join(words)}: {error}") from None
 
 
+def _listed_programs(path):
+    """The programs of `--programs FILE`."""
+    try:
+        return [program_of(record["kernel"], record["arguments"]) for record in json.loads(path.read_text())]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SystemExit(f"--programs {path}: {error}") from None
+
+
 def _model_programs(name, weights, pages, lnc):
     """The programs of `--model NAME`."""
     model: Model = MODELS[name]
@@ -200,6 +209,7 @@ def main(arguments=None):
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--model", choices=sorted(MODELS), help="all programs of a model")
     which.add_argument("--program", nargs="+", metavar=("KERNEL", "NAME=VALUE"), help="one program, by its compile-time arguments")
+    which.add_argument("--programs", type=pathlib.Path, metavar="FILE", help='a JSON list of {"kernel", "arguments": {...}}')
     parser.add_argument("--target", required=True, choices=sorted(TARGETS))
     parser.add_argument("--lnc", type=int, choices=(1, 2), default=1)
     parser.add_argument("--weights", choices=("bfloat16", "float8_e4m3"), default="bfloat16", help="of a model")
@@ -210,6 +220,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if options.program:
         programs = [_one_program(options.program)]
+    elif options.programs:
+        programs = _listed_programs(options.programs)
     else:
         programs = _model_programs(options.model, options.weights, options.pages, options.lnc)
     compiler = StandIn() if options.stand_in else Neuron()

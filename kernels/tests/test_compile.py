@@ -112,6 +112,23 @@ def test_one_program_is_compiled_by_its_arguments(program, tmp_path):
     assert entry["tensors"] == [{"name": t.name, "kind": t.kind, "dtype": t.dtype, "shape": list(t.shape)} for t in program.tensors]
 
 
+def test_listed_programs_are_compiled_and_every_failure_is_told(tmp_path):
+    listed = tmp_path / "listed.json"
+    listed.write_text(json.dumps([{"kernel": p.kernel, "arguments": p.arguments} for p in SMALL]))
+    aot.main(["--programs", str(listed), "--target", "trn2", "--out", str(tmp_path / "out"), "--stand-in"])
+    assert len(manifest(tmp_path / "out")["programs"]) == len(SMALL)
+    with pytest.raises(RuntimeError, match="(?s)(attention|matmul) is broken.*(attention|matmul) is broken"):
+        aot.compile_all(SMALL, "trn2", 1, tmp_path / "other", Counting(broken=("attention", "matmul")))
+
+
+@pytest.mark.parametrize("text", ["[", '{"kernel": 1}', '[{"kernel": "conv", "arguments": {}}]', "[1]"])
+def test_a_list_that_is_none_is_refused(text, tmp_path):
+    listed = tmp_path / "listed.json"
+    listed.write_text(text)
+    with pytest.raises(SystemExit, match="--programs .*listed.json: "):
+        aot.main(["--programs", str(listed), "--target", "trn2", "--out", str(tmp_path / "out"), "--stand-in"])
+
+
 def test_the_catalogs_folder_is_the_default(monkeypatch, tmp_path):
     monkeypatch.setenv("LONGHAUL_PROGRAMS", str(tmp_path / "mine"))
     aot.main(["--program", "matmul", "m=1", "k=192", "n=128", "--target", "trn2", "--stand-in"])

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use longhaul::neuron::Result;
-use longhaul::neuron::catalog::Catalog;
+use longhaul::neuron::catalog::{Catalog, Entry};
 use longhaul::neuron::device::{Core, Runtime};
 use longhaul::neuron::neff::Target;
 
@@ -79,12 +79,20 @@ impl<'a> Bench<'a> {
     /// # Panics
     /// If it is not there, or not what the manifest says.
     pub fn neff(&self, wanted: &Wanted) -> Vec<u8> {
-        let variable = |name: &str| std::env::var(name).unwrap_or_default();
-        let target: Target =
-            serde_json::from_value(variable(crate::child::TARGET).into()).expect("the suite looked for the program");
-        let lnc = variable("NEURON_LOGICAL_NC_CONFIG").parse().expect("the suite sets it");
-        let catalog = Catalog::open(&PathBuf::from(variable("LONGHAUL_PROGRAMS"))).unwrap_or_else(|e| panic!("{e}"));
-        let entry = entry(&catalog, wanted, target, lnc).expect("the suite looked for the program");
-        catalog.load(entry).unwrap_or_else(|e| panic!("{e}"))
+        let (catalog, entry) = program(wanted);
+        catalog.load(&entry).unwrap_or_else(|e| panic!("{e}"))
     }
+}
+
+/// A program's entry, and the catalog that it is in: the suite looked for both before it started the case.
+///
+/// # Panics
+/// If they are not there.
+pub fn program(wanted: &Wanted) -> (Catalog, Entry) {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let target: Target = serde_json::from_value(variable(crate::child::TARGET).into()).expect("the suite names a chip");
+    let lnc = variable("NEURON_LOGICAL_NC_CONFIG").parse().expect("the suite sets it");
+    let catalog = Catalog::open(&PathBuf::from(variable("LONGHAUL_PROGRAMS"))).unwrap_or_else(|e| panic!("{e}"));
+    let entry = entry(&catalog, wanted, target, lnc).expect("the suite looked for the program").clone();
+    (catalog, entry)
 }

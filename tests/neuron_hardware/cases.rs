@@ -90,6 +90,12 @@ pub const CASES: &[Case] = &[
     on_device("no-such-core", "a core that is none is an error", device::no_such_core),
     on_device("no-program", "bytes that are no NEFF are an error, and the device is not lost", device::no_program),
     program(
+        "files",
+        "a compiled program's file says the same as the manifest: names, types and shapes of tensors",
+        &kernel_cases::CASES,
+        device::files,
+    ),
+    program(
         "load",
         "a program's tensors are those of the manifest",
         &["matmul-tails", "attention-append"],

@@ -57,7 +57,7 @@ pub fn run() {
 fn in_case(run: &Run, log: &Log) -> Result<()> {
     match run {
         Run::Library(body) => body(&Nrt::open()?, log)?,
-        Run::Device(body) => {
+        Run::Device(body) | Run::Program(_, body) => {
             let bench = Bench::start(log)?;
             body(&bench)?;
             // What failed while things were dropped.
@@ -66,7 +66,6 @@ fn in_case(run: &Run, log: &Log) -> Result<()> {
             let again = Runtime::start();
             assert!(matches!(again, Err(NeuronError::Closed)), "the runtime starts once per process: {again:?}");
         }
-        Run::Program(_, body) => body(&Bench::start(log)?)?,
     }
     check_stand_in();
     Ok(())

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use longhaul::neuron::catalog::{Catalog, Entry};
 use longhaul::neuron::neff::Target;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::environment::Python;
 use crate::programs::Wanted;
-use crate::run::{Ended, start};
+use crate::run::{Ended, Options, start};
 
-/// The longest that compiling one of these small programs may take.
-const TIME_LIMIT: Duration = Duration::from_secs(900);
+/// The longest that compiling may take.
+const TIME_LIMIT: Duration = Duration::from_secs(2 * 3600);
 
 /// Who compiles.
 #[derive(Debug, Clone)]
@@ -26,12 +27,14 @@ pub enum Compiler {
     None,
 }
 
-/// What became of a program.
+/// What became of the programs that the catalog lacked.
 #[derive(Debug, Serialize)]
-pub struct Compiled {
-    pub program: String,
+pub struct Compilation {
+    pub python: PathBuf,
+    pub n_wanted: usize,
+    pub n_compiled: usize,
     pub seconds: f64,
-    /// What the compiler said if it failed.
+    /// What the compiler said if something failed.
     pub error: Option<String>,
 }
 
@@ -43,40 +46,48 @@ pub fn entry<'a>(catalog: &'a Catalog, wanted: &Wanted, target: Target, lnc: u32
     })
 }
 
-/// Compiles what is not in the folder yet.
+/// Compiles what is not in the folder yet; `None` if nothing is to be done, or nobody there to do it.
+///
+/// # Errors
+/// When the list of programs cannot be written.
 pub fn compile(
-    compiler: &Compiler,
+    options: &Options,
     aws: Option<&Python>,
     wanted: &[Wanted],
     target: Target,
     lnc: u32,
-    out: &Path,
-) -> Vec<Compiled> {
-    let (python, stand_in) = match (compiler, aws) {
+) -> std::io::Result<Option<Compilation>> {
+    let (python, stand_in) = match (&options.compiler, aws) {
         (Compiler::StandIn(python), _) => (python.as_path(), true),
         (Compiler::Aws, Some(python)) => (python.path.as_path(), false),
-        _ => return Vec::new(),
+        _ => return Ok(None),
     };
-    let have = Catalog::open(out).ok();
-    let missing =
-        wanted.iter().filter(|w| have.as_ref().is_none_or(|catalog| entry(catalog, w, target, lnc).is_none()));
-    let compiled = missing.map(|wanted| {
-        let words: Vec<String> = wanted.call.arguments.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut command = Command::new(python);
-        command.args(["-m", "kernels.compile", "--program", &wanted.call.kernel]).args(&words);
-        command.args(["--target", &target.to_string(), "--lnc", &lnc.to_string(), "--out"]).arg(out);
-        if stand_in {
-            command.arg("--stand-in");
-        }
-        command.current_dir(env!("CARGO_MANIFEST_DIR"));
-        let program = format!("{} {}", wanted.call.kernel, words.join(" "));
-        let begun = Instant::now();
-        let error = match start(&mut command, TIME_LIMIT) {
-            Ok(Ended { success: true, .. }) => None,
-            Ok(Ended { how, printed, .. }) => Some(format!("{how}:\n{printed}")),
-            Err(error) => Some(format!("{}: {error}", python.display())),
-        };
-        Compiled { program, seconds: begun.elapsed().as_secs_f64(), error }
-    });
-    compiled.collect()
+    let missing = missing(&options.programs, wanted, target, lnc);
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let list = options.out.join("wanted.json");
+    let calls: Vec<_> =
+        missing.iter().map(|w| json!({"kernel": w.call.kernel, "arguments": w.call.arguments})).collect();
+    std::fs::write(&list, json!(calls).to_string())?;
+    let mut command = Command::new(python);
+    command.args(["-m", "kernels.compile", "--target", &target.to_string(), "--lnc", &lnc.to_string()]);
+    command.arg("--programs").arg(&list).arg("--out").arg(&options.programs);
+    command.args(stand_in.then_some("--stand-in")).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let begun = Instant::now();
+    let error = match start(&mut command, TIME_LIMIT) {
+        Ok(Ended { success: true, .. }) => None,
+        Ok(Ended { how, printed, .. }) => Some(format!("{how}:\n{printed}")),
+        Err(error) => Some(format!("{}: {error}", python.display())),
+    };
+    let left = self::missing(&options.programs, wanted, target, lnc).len();
+    let (n_wanted, n_compiled) = (missing.len(), missing.len() - left);
+    Ok(Some(Compilation { python: python.into(), n_wanted, n_compiled, seconds: begun.elapsed().as_secs_f64(), error }))
+}
+
+/// The wanted programs that a folder does not have.
+fn missing<'a>(programs: &Path, wanted: &'a [Wanted], target: Target, lnc: u32) -> Vec<&'a Wanted> {
+    let have = Catalog::open(programs).ok();
+    let lacks = |w: &&Wanted| have.as_ref().is_none_or(|catalog| entry(catalog, w, target, lnc).is_none());
+    wanted.iter().filter(lacks).collect()
 }

@@ -5,11 +5,12 @@ use std::ffi::CStr;
 use half::bf16;
 use longhaul::error::Fault;
 use longhaul::neuron::device::DeviceTensor;
+use longhaul::neuron::neff::Neff;
 use longhaul::neuron::nrt::{Nrt, OPTIONAL_SYMBOLS, Placement, STATUSES, Status, Usage};
 use longhaul::neuron::{NeuronError, Result, inspect};
 use serde_json::json;
 
-use crate::bench::{Bench, Log};
+use crate::bench::{Bench, Log, program};
 use crate::kernel_cases;
 use crate::programs::Bound;
 
@@ -51,7 +52,7 @@ pub fn library(nrt: &Nrt, log: &Log) -> Result<()> {
 
 pub fn before_init(nrt: &Nrt, log: &Log) -> Result<()> {
     let result = nrt.tensor_allocate(Placement::Device(0), 64, TENSOR);
-    log.note(format!("nrt_tensor_allocate: {}", error_of(result)));
+    log.note(error_of(result).to_string());
     Ok(())
 }
 
@@ -177,7 +178,7 @@ pub fn many_tensors(bench: &Bench) -> Result<()> {
 
 pub fn out_of_memory(bench: &Bench) -> Result<()> {
     // A core's share is smaller than this on every instance that there is.
-    let size = bench.core.memory().map_or(1 << 42, |m| m.limit_bytes + (1 << 30));
+    let size = bench.core.memory().map_or(1 << 42, |m| m.limit_bytes.saturating_add(1 << 30));
     let size = usize::try_from(size).expect("64 bits");
     let error = bench.core.allocate("too large", size).expect_err("more than there is");
     bench.log.note(error.to_string());
@@ -188,11 +189,8 @@ pub fn out_of_memory(bench: &Bench) -> Result<()> {
 
 pub fn no_such_core(bench: &Bench) -> Result<()> {
     let library = bench.runtime.library();
-    bench.log.note(format!(
-        "nrt_tensor_allocate: {}",
-        error_of(library.tensor_allocate(Placement::Device(4095), 64, TENSOR))
-    ));
-    bench.log.note(format!("nrt_get_vnc_memory_stats: {}", error_of(library.memory_stats(4095))));
+    bench.log.note(error_of(library.tensor_allocate(Placement::Device(4095), 64, TENSOR)).to_string());
+    bench.log.note(error_of(library.memory_stats(4095)).to_string());
     bench.core.allocate("afterwards", 64)?.write(0, &[1; 64])
 }
 
@@ -205,9 +203,25 @@ fn error_of<T: std::fmt::Debug>(result: Result<T>) -> NeuronError {
 
 pub fn no_program(bench: &Bench) -> Result<()> {
     let text = b"this is no program, ".repeat(200);
-    bench.log.note(format!("{}", error_of(bench.core.load("text", &text))));
-    bench.log.note(format!("{}", error_of(bench.core.load("zeros", &[0; 4096]))));
+    bench.log.note(error_of(bench.core.load("text", &text)).to_string());
+    bench.log.note(error_of(bench.core.load("zeros", &[0; 4096])).to_string());
     bench.core.allocate("afterwards", 64)?.write(0, &[1; 64])
+}
+
+/// Says of every file what it holds where that is not what we think, so that one report tells all about AWS's NEFFs.
+pub fn files(bench: &Bench) -> Result<()> {
+    let mut wrong = Vec::new();
+    for name in kernel_cases::CASES {
+        let (catalog, entry) = program(&kernel_cases::wanted(name));
+        let Err(error) = catalog.verify(&entry) else { continue };
+        wrong.push(format!("{name}: {error}"));
+        match Neff::open(&catalog.dir().join(&entry.neff)) {
+            Ok(neff) => bench.log.note(serde_json::to_string(&neff).expect("it has a JSON form")),
+            Err(error) => bench.log.note(error.to_string()),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("; "));
+    Ok(())
 }
 
 pub fn load(bench: &Bench) -> Result<()> {
@@ -233,7 +247,7 @@ pub fn load(bench: &Bench) -> Result<()> {
 
 pub fn damaged_program(bench: &Bench) -> Result<()> {
     let neff = bench.neff(&kernel_cases::wanted("matmul-tails"));
-    bench.log.note(format!("{}", error_of(bench.core.load("half", &neff[..neff.len() / 2]))));
+    bench.log.note(error_of(bench.core.load("half", &neff[..neff.len() / 2])).to_string());
     bench.core.load("whole", &neff).map(drop)
 }
 
@@ -243,16 +257,19 @@ fn bound(bench: &Bench, name: &str) -> Result<Bound> {
 }
 
 pub fn same_bits(bench: &Bench) -> Result<()> {
-    let bound = bound(bench, "matmul-tails")?;
-    bound.run()?;
-    let first: Vec<bf16> = bound.read("out")?;
-    for run in 0..100 {
+    const NAME: &str = "matmul-tails";
+    let bound = bound(bench, NAME)?;
+    let bits = || -> Result<Vec<u16>> {
+        // What the program does not write is not what the run before wrote.
         bound.tensors["out"].fill(0, 0xff, bound.tensors["out"].size_bytes())?;
         bound.run()?;
-        let bits = |x: &[bf16]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-        assert!(bits(&bound.read("out")?) == bits(&first), "run {run} gave other bits");
+        Ok(kernel_cases::result(NAME, &bound)?.iter().map(|x| x.to_bits()).collect())
+    };
+    let first = bits()?;
+    for run in 0..100 {
+        assert!(bits()? == first, "run {run} gave other bits");
     }
-    kernel_cases::check("matmul-tails", &bound)
+    kernel_cases::check(NAME, &bound)
 }
 
 pub fn in_turn(bench: &Bench) -> Result<()> {

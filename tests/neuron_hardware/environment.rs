@@ -102,6 +102,12 @@ impl std::fmt::Display for Python {
     }
 }
 
+/// The commit of the sources, or if they are no repository the one that the build knows.
+pub fn commit() -> String {
+    let git = ["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+    output("git", &git).unwrap_or_else(|| env!("LONGHAUL_COMMIT").into())
+}
+
 /// What a command prints, if it is there and succeeds.
 fn output(command: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(command).args(arguments).output().ok().filter(|o| o.status.success())?;

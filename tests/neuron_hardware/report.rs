@@ -6,7 +6,7 @@ use std::path::Path;
 use longhaul::neuron::neff::Target;
 use serde::{Deserialize, Serialize};
 
-use crate::compile::Compiled;
+use crate::compile::Compilation;
 use crate::environment::Environment;
 
 /// The report. Paths and versions stand in it, no names of hosts or users beyond those paths.
@@ -15,7 +15,7 @@ pub struct Report {
     /// Counts changes of this form.
     pub schema: u32,
     pub longhaul: &'static str,
-    pub commit: &'static str,
+    pub commit: String,
     pub began_unix_s: u64,
     /// Seconds that it took.
     pub seconds: f64,
@@ -25,7 +25,8 @@ pub struct Report {
     /// The chip and the LNC that programs are for; `None` if the instance has none that our kernels run on.
     pub target: Option<Target>,
     pub lnc: u32,
-    pub compiled: Vec<Compiled>,
+    /// `None` if no program was missing, or nobody there to compile.
+    pub compilation: Option<Compilation>,
     pub cases: Vec<CaseReport>,
 }
 
@@ -61,6 +62,18 @@ pub enum Outcome {
     NotRun,
 }
 
+impl Outcome {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "FAILED",
+            Self::TimedOut => "TIMED OUT",
+            Self::Crashed => "CRASHED",
+            Self::NotRun => "not run",
+        }
+    }
+}
+
 /// A time or rate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
@@ -87,41 +100,10 @@ impl Report {
 
     /// The page of text.
     pub fn text(&self) -> String {
-        let e = &self.environment;
-        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "not found".into());
-        let library = |field: &str| self.library.pointer(field).map_or("?".into(), ToString::to_string);
-        let number = |field: &str| library(&format!("/version/{field}"));
-        let version = ["major", "minor", "patch", "maintenance"].map(number).join(".");
-        let target = self.target.map_or_else(|| "none that the kernels run on".into(), |t| t.to_string());
-        let mut out = format!(
-            "longhaul {} ({}), Neuron suite\nmachine: {}; {} cores; {}\ndriver: {}\nlibnrt: {version}, {}\nchip: {target}, LNC {}\n\
-             python: {}\n",
-            self.longhaul,
-            self.commit,
-            or_none(&e.machine),
-            e.n_cores,
-            or_none(&e.system),
-            or_none(&e.driver),
-            library("/path"),
-            self.lnc,
-            e.python.as_ref().map_or_else(|| "none that has AWS's wheels".into(), ToString::to_string),
-        );
-        for compiled in &self.compiled {
-            let how =
-                compiled.error.as_ref().map_or("compiled".to_string(), |e| format!("NOT COMPILED: {}", last_line(e)));
-            out.push_str(&format!("{} ({:.1} s): {how}\n", compiled.program, compiled.seconds));
-        }
-        out.push('\n');
+        let mut out = self.head() + "\n";
         for case in &self.cases {
-            let outcome = match case.outcome {
-                Outcome::Passed => "passed",
-                Outcome::Failed => "FAILED",
-                Outcome::TimedOut => "TIMED OUT",
-                Outcome::Crashed => "CRASHED",
-                Outcome::NotRun => "not run",
-            };
             let why = case.error.as_deref().unwrap_or_default();
-            out.push_str(&format!("{outcome:<10}{:<20}{:>8.2} s  {why}\n", case.name, case.seconds));
+            out.push_str(&format!("{:<10}{:<20}{:>8.2} s  {why}\n", case.outcome.word(), case.name, case.seconds));
             case.notes.iter().for_each(|note| out.push_str(&format!("{:<10}{note}\n", "")));
         }
         out.push('\n');
@@ -129,8 +111,39 @@ impl Report {
             let line = format!("{:<44}{:>12.3} {:<5} median of {}, best {:.3}", m.what, m.median, m.unit, m.n, m.best);
             out.push_str(&format!("{line}\n"));
         }
-        let counts: Vec<String> = self.counts().iter().map(|(o, n)| format!("{n} {o:?}")).collect();
+        let counts: Vec<String> = self.counts().iter().map(|(o, n)| format!("{n} {}", o.word())).collect();
         out.push_str(&format!("\n{} in {:.1} s\n", counts.join(", "), self.seconds));
+        out
+    }
+
+    /// What it ran on.
+    fn head(&self) -> String {
+        let e = &self.environment;
+        let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "not found".into());
+        let library = match self.library.get("path").and_then(|path| path.as_str()) {
+            Some(path) => {
+                let number = |field: &str| self.library["version"][field].to_string();
+                format!("{}, {path}", ["major", "minor", "patch", "maintenance"].map(number).join("."))
+            }
+            None => "none that answers".into(),
+        };
+        let target = self.target.map_or_else(|| "none that the kernels run on".into(), |t| t.to_string());
+        let mut out = format!(
+            "longhaul {} ({}), Neuron suite\nmachine: {}; {} cores; {}\ndriver: {}\nlibnrt: {library}\nchip: {target}, LNC {}\n\
+             python: {}\n",
+            self.longhaul,
+            self.commit,
+            or_none(&e.machine),
+            e.n_cores,
+            or_none(&e.system),
+            or_none(&e.driver),
+            self.lnc,
+            e.python.as_ref().map_or_else(|| "none that has AWS's wheels".into(), ToString::to_string),
+        );
+        if let Some(c) = &self.compilation {
+            out.push_str(&format!("compiled: {} of {} programs in {:.1} s\n", c.n_compiled, c.n_wanted, c.seconds));
+            c.error.iter().for_each(|error| out.push_str(&format!("NOT COMPILED: {}\n", last_line(error))));
+        }
         out
     }
 

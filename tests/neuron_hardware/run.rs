@@ -11,7 +11,7 @@ use longhaul::neuron::neff::Target;
 use crate::cases::{CASES, Case, LIBRARY};
 use crate::child::{self, CaseResult};
 use crate::compile::{Compiler, compile, entry};
-use crate::environment::Environment;
+use crate::environment::{self, Environment};
 use crate::programs::Wanted;
 use crate::report::{CaseReport, Outcome, Report};
 
@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<Report, String> {
     std::fs::create_dir_all(&options.out).map_err(cannot)?;
     let (begun, began_unix_s) =
         (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
-    let environment = Environment::find();
+    let machine = Environment::find();
     // The library is asked first, and what it tells decides which programs are compiled.
     let (library, result) = run_case(options, &CASES[0], None);
     assert_eq!(CASES[0].name, LIBRARY, "the table begins with it");
@@ -68,20 +68,22 @@ pub fn run(options: &Options) -> Result<Report, String> {
             wanted.push(program);
         }
     }
-    let python = environment.python.as_ref();
-    let compiled =
-        target.map_or_else(Vec::new, |t| compile(&options.compiler, python, &wanted, t, lnc, &options.programs));
+    let python = machine.python.as_ref();
+    let compilation = match target {
+        Some(target) => compile(options, python, &wanted, target, lnc).map_err(cannot)?,
+        None => None,
+    };
     let mut report = Report {
         schema: 1,
         longhaul: env!("CARGO_PKG_VERSION"),
-        commit: env!("LONGHAUL_COMMIT"),
+        commit: environment::commit(),
         began_unix_s,
         seconds: 0.0,
-        environment,
+        environment: machine,
         library: facts,
         target,
         lnc,
-        compiled,
+        compilation,
         cases: vec![library],
     };
     for case in chosen {

@@ -191,6 +191,21 @@ fn what_is_left_allocated_is_found() {
 }
 
 #[test]
+fn a_file_that_differs_from_the_manifest_is_described() {
+    let (options, _folder) = options("2_34", "", &["files", "matmul-decode"]);
+    write_programs(&options.programs, 1);
+    let path = options.programs.join(MANIFEST);
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, manifest.replacen("\"float8_e4m3\",\"shape", "\"float8e4\",\"shape", 1)).unwrap();
+    let report = run(&options).unwrap();
+    let files = case(&report, "files");
+    assert_eq!(files.outcome, Outcome::Failed);
+    assert!(files.error.as_ref().unwrap().contains("the tensor \"weights\" is input float8_e4m3"), "{files:?}");
+    assert!(files.notes.len() == 1 && files.notes[0].contains("cayman"), "{files:?}");
+    assert_eq!(case(&report, "matmul-decode").outcome, Outcome::Passed);
+}
+
+#[test]
 fn a_case_that_is_none_is_refused() {
     let (options, _folder) = options("2_34", "", &["no-such-case"]);
     assert!(run(&options).err().unwrap().contains("no-such-case"));
@@ -203,10 +218,11 @@ fn programs_are_compiled_and_run() {
     let (mut options, _folder) = options("2_35", "", &kernel_cases::CASES);
     options.compiler = Compiler::StandIn(python);
     let report = run(&options).unwrap();
-    assert_eq!(report.compiled.len(), kernel_cases::CASES.len());
-    assert!(report.compiled.iter().all(|c| c.error.is_none()), "{:?}", report.compiled);
+    let compiled = report.compilation.as_ref().unwrap();
+    let n = kernel_cases::CASES.len();
+    assert_eq!((compiled.n_wanted, compiled.n_compiled, &compiled.error), (n, n, &None));
     assert_all_passed(&report, 1 + kernel_cases::CASES.len());
-    assert!(run(&options).unwrap().compiled.is_empty(), "nothing is compiled twice");
+    assert!(run(&options).unwrap().compilation.is_none(), "nothing is compiled twice");
 }
 
 #[test]
@@ -214,6 +230,8 @@ fn a_compiler_that_fails_is_quoted() {
     let (mut options, _folder) = options("2_35", "", &["matmul-decode"]);
     options.compiler = Compiler::StandIn("/nowhere/python3".into());
     let report = run(&options).unwrap();
-    assert!(report.compiled[0].error.as_ref().unwrap().contains("/nowhere/python3"));
+    let compilation = report.compilation.as_ref().unwrap();
+    assert_eq!((compilation.n_wanted, compilation.n_compiled), (1, 0));
+    assert!(compilation.error.as_ref().unwrap().contains("/nowhere/python3"));
     assert_eq!(case(&report, "matmul-decode").outcome, Outcome::NotRun);
 }
