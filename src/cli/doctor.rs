@@ -106,7 +106,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<Ended> {
 }
 
 fn backends() -> Vec<BackendFinding> {
-    let neuron = "this version runs on CPUs only; its Trainium backend is not there yet";
+    let neuron = "models run on CPUs only; the Trainium backend has the two kernels and no model yet";
     vec![
         BackendFinding { name: "cpu", available: true, why: "" },
         BackendFinding { name: "neuron", available: false, why: neuron },
