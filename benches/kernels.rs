@@ -10,7 +10,7 @@ use longhaul::backend::Backend;
 use longhaul::cpu::{self, CpuOptions};
 use longhaul::dtype::Dtype;
 use longhaul::reference;
-use longhaul::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot, WeightView};
+use longhaul::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot, WeightDtype, WeightView};
 use ndarray::{Array2, Array3};
 
 /// Name, K, N: one projection of a model.
@@ -44,7 +44,7 @@ fn matmul(c: &mut Criterion) {
         let w = Array2::from_shape_vec((n, k), weights).expect("n by k").mapv(f64::from);
         let mut group = c.benchmark_group(format!("matmul/{name}"));
         for backend in backends() {
-            let packed = backend.pack(&view, Dtype::Bf16).expect("bf16 packs");
+            let packed = backend.pack(&view, WeightDtype::Bf16).expect("bf16 packs");
             for m in [1, 16, 512] {
                 let x = Array2::from_shape_simple_fn((m, k), &mut next);
                 let mut out = Array2::zeros((m, n));

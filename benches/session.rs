@@ -1,26 +1,28 @@
 //! What a session costs on a real model: the table of the README. Prints it, and with `-- --record NAME` writes `benches/records/NAME.json`
 //! (schema in BENCHMARKS.md).
 //!
-//!     cargo bench --bench session -- --record smollm2-cpu
+//!     cargo bench --bench session -- --record smollm2-avx512
 //!
 //! Medians of several runs after one that does not count; where two things are compared, they alternate.
 
+#[path = "record/mod.rs"]
+mod record;
+
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use longhaul::Result;
 use longhaul::engine::{Engine, GenerateOptions, Session, SessionOptions};
-use longhaul::{Result, cpu};
+use record::Row;
 
 const RUNS: usize = 5;
 const THREADS: usize = 2;
 
-/// What others reach at the same: Hugging Face transformers 5.23 with PyTorch 2.15 in f32 on two threads of the same AMD machine on the same day (not
-/// interleaved), and figures quoted from a 2-core Intel machine with AMX.
+/// What others reach at the same, quoted from one run on a 2-core Intel machine with AMX; not measured beside ours.
 const PEERS: [&str; 3] = [
-    "transformers f32 here 12.0; llama.cpp bf16 on an AMX machine 56",
-    "transformers f32 here 6.8; llama.cpp bf16 on an AMX machine 5.3",
-    "transformers f32 here 344, bf16 on an AMX machine 1,414",
+    "quoted, with AMX: llama.cpp bf16 56, transformers 20",
+    "quoted, with AMX: llama.cpp bf16 5.3, transformers 9.6",
+    "quoted, with AMX: llama.cpp bf16 284, transformers 1,414",
 ];
 
 fn main() -> Result<()> {
@@ -38,22 +40,9 @@ fn main() -> Result<()> {
         bench.shared_prefix(4_096)?,
         bench.fork(8_000)?,
     ];
-    for row in &rows {
-        println!("{:<55} {:>10.3} {:<9} (at least {}) {}", row.what, row.measured, row.unit, row.at_least, row.note);
-    }
-    if let Some(name) = std::env::args().skip_while(|a| a != "--record").nth(1) {
-        bench.record(&name, &rows);
-    }
+    record::print(&rows);
+    record::write_if_asked(&rows, bench.engine.info().backend.trim_start_matches("cpu/"), THREADS);
     Ok(())
-}
-
-/// A row of the table.
-struct Row {
-    what: String,
-    at_least: serde_json::Value,
-    measured: f64,
-    unit: &'static str,
-    note: String,
 }
 
 struct Bench {
@@ -159,31 +148,6 @@ impl Bench {
             note: format!("{spread}; {copied} pages copied"),
         })
     }
-
-    fn record(&self, name: &str, rows: &[Row]) {
-        let machine = cpu::machine();
-        let gib = machine.memory_bytes as f64 / f64::from(1 << 30);
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|r| {
-                let measured = (r.measured * 1e3).round() / 1e3;
-                serde_json::json!({ "what": r.what, "at_least": r.at_least, "measured": measured, "unit": r.unit, "note": r.note })
-            })
-            .collect();
-        let record = serde_json::json!({
-            "name": name,
-            "machine": format!("{}, {} cores, {gib:.0} GiB, virtual", machine.model_name, machine.n_cores),
-            "commit": output("git", &["rev-parse", "--short", "HEAD"]),
-            "date": output("date", &["+%Y-%m-%d"]),
-            "table": self.engine.info().backend.trim_start_matches("cpu/"),
-            "threads": self.engine.info().n_threads,
-            "rows": rows,
-        });
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/records/{name}.json"));
-        let text = serde_json::to_string_pretty(&record).expect("a record is plain data") + "\n";
-        std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        println!("wrote {}", path.display());
-    }
 }
 
 /// Tokens that mean nothing, other ones for every `salt`.
@@ -207,10 +171,4 @@ fn median(mut values: Vec<f64>) -> (f64, String) {
     values.sort_by(f64::total_cmp);
     let spread = format!("median of {}, {:.3} to {:.3}", values.len(), values[0], values[values.len() - 1]);
     (values[values.len() / 2], spread)
-}
-
-/// What a command prints, or `unknown`.
-fn output(command: &str, args: &[&str]) -> String {
-    let output = Command::new(command).args(args).output().ok().filter(|o| o.status.success());
-    output.map_or("unknown".into(), |o| String::from_utf8_lossy(&o.stdout).trim().to_string())
 }

@@ -1,7 +1,7 @@
 //! Uses the kernels alone, under an engine of your own.
 
 use longhaul::dtype::Dtype;
-use longhaul::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot, WeightView};
+use longhaul::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot, WeightDtype, WeightView};
 use ndarray::{Array2, Array3};
 
 fn main() -> longhaul::Result<()> {
@@ -11,7 +11,7 @@ fn main() -> longhaul::Result<()> {
     let (n, k) = (256, 128);
     let bytes = vec![0x3c; n * k * 2].into();
     let weight = WeightView { name: "up_proj", n, k, dtype: Dtype::Bf16, bytes };
-    let matrix = backend.pack(&weight, Dtype::Bf16)?;
+    let matrix = backend.pack(&weight, WeightDtype::Bf16)?;
     let (x, mut y) = (Array2::ones((3, k)), Array2::zeros((3, n)));
     matrix.matmul(x.view(), y.view_mut())?;
 

@@ -1,7 +1,7 @@
 """Compiles the programs of a model to NEFFs, and writes the manifest that the Rust catalog reads.
 
-    python -m kernels.compile --model llama-3.1-8b --target trn2 --lnc 1 --out DIR [--weights float8_e4m3] [--jobs 4] [--stand-in]
-    python -m kernels.compile --program matmul m=64 k=576 n=192 weights=bfloat16 --target trn2 --out DIR      one program alone
+    python -m kernels.compile --model llama-3.1-8b --target trn2 --lnc 1 [--out DIR] [--weights float8_e4m3] [--jobs 4] [--stand-in]
+    python -m kernels.compile --program matmul m=64 k=576 n=192 weights=bfloat16 --target trn2      one program alone
 
 Takes the documented way ahead of time: each kernel is called with NumPy arrays in a process of its own, with
 NEURON_PLATFORM_TARGET_OVERRIDE, NEURON_LOGICAL_NC_CONFIG and NKI_ARTIFACTS_DIR set before `nki` is imported; `kernel.neff` remains even
@@ -190,6 +190,11 @@ def _model_programs(name, weights, pages, lnc):
     return programs_for(model, weights, pages)
 
 
+def default_out():
+    """The folder where src/neuron/catalog looks for programs."""
+    return pathlib.Path(os.environ.get("LONGHAUL_PROGRAMS") or "programs")
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="kernels.compile", description="Compiles programs ahead of time.")
     which = parser.add_mutually_exclusive_group(required=True)
@@ -199,7 +204,7 @@ def main(arguments=None):
     parser.add_argument("--lnc", type=int, choices=(1, 2), default=1)
     parser.add_argument("--weights", choices=("bfloat16", "float8_e4m3"), default="bfloat16", help="of a model")
     parser.add_argument("--pages", type=int, default=1024, help="KV pages of a model's layer")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, default=default_out(), help="folder of programs [default: $LONGHAUL_PROGRAMS, or programs]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--stand-in", action="store_true", help="NEFFs without a program, for the fake runtime")
     options = parser.parse_args(arguments)

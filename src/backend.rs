@@ -13,7 +13,9 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::spec::{AttentionArgs, KvSpec, Logits, ModelConfig, PageId, Slot, StepBatch, WeightSource, WeightView};
+use crate::spec::{
+    AttentionArgs, KvSpec, Logits, ModelConfig, PageId, Slot, StepBatch, WeightDtype, WeightSource, WeightView,
+};
 
 /// What a backend can do, and its limits: the one place where they stand.
 #[derive(Debug, Clone)]
@@ -26,8 +28,8 @@ pub struct Caps {
     pub chunk_len: usize,
     /// Sizes of a head that attention takes; `None` where it takes every multiple of 16.
     pub head_dims: Option<&'static [usize]>,
-    /// Types that weights may be packed as.
-    pub weight_dtypes: Vec<Dtype>,
+    /// Types that weights may be packed as; [`WeightDtype::Int8`] stands for any length of a group.
+    pub weight_dtypes: Vec<WeightDtype>,
     /// Types that keys and values may be stored as.
     pub kv_dtypes: Vec<Dtype>,
     /// Threads or cores that a step uses.
@@ -40,7 +42,7 @@ pub struct Caps {
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
     /// What the matrices run as; `None` keeps bf16 as bf16 and everything else as f32.
-    pub weights: Option<Dtype>,
+    pub weights: Option<WeightDtype>,
     /// KV pages to allocate.
     pub n_pages: usize,
     /// Most rows that one step may have; sizes the scratch memory.
@@ -55,7 +57,7 @@ pub trait Backend: Send + Sync {
     fn caps(&self) -> &Caps;
 
     /// Packs a weight matrix `W[N, K]` the way the kernel wants it, as `dtype`, one of [`Caps::weight_dtypes`].
-    fn pack(&self, weight: &WeightView<'_>, dtype: Dtype) -> Result<Box<dyn PackedMatrix>>;
+    fn pack(&self, weight: &WeightView<'_>, dtype: WeightDtype) -> Result<Box<dyn PackedMatrix>>;
 
     /// Allocates `n_pages` KV pages.
     fn kv(&self, spec: &KvSpec, n_pages: usize) -> Result<Box<dyn KvPages>>;
@@ -73,7 +75,7 @@ pub trait PackedMatrix: Send + Sync {
     fn k(&self) -> usize;
 
     /// What the weights are stored as.
-    fn dtype(&self) -> Dtype;
+    fn dtype(&self) -> WeightDtype;
 
     /// `out[M, N] = x[M, K] W[N, K]^T`, accumulated in f32, for any M from 1 up. A row of `out` depends on the same row of `x` alone,
     /// bit for bit. Cost: `2 M N K` operations, `N K` weights read once for M up to 16.

@@ -142,6 +142,100 @@ fn doctor_tells_of_tables_memory_and_models() {
     assert!(text.contains("cpu/portable") && text.contains("23040 bytes"), "{text}");
 }
 
+/// Runs `doctor` with these variables of Neuron and no others.
+fn doctor(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longhaul"));
+    command.arg("doctor").args(args);
+    for (name, _) in std::env::vars_os() {
+        if ["NEURON", "FAKE_NRT", "LONGHAUL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    let out = command.envs(variables.iter().copied()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// The words of a table, without its lines and breaks.
+fn words(table: &str) -> String {
+    let text: String = table.chars().map(|c| if ('\u{2500}'..'\u{2580}').contains(&c) { ' ' } else { c }).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn doctor_tells_of_libnrt() {
+    let library = fake_nrt::client::library("2_31");
+    let library = library.to_str().unwrap();
+    let variables = [("LONGHAUL_LIBNRT", library), ("NEURON_RT_VISIBLE_CORES", "2-4"), ("FAKE_NRT_CORES", "16")];
+    let found: serde_json::Value = serde_json::from_str(&doctor(&["--json"], &variables)).unwrap();
+    let neuron = &found["neuron"];
+    assert_eq!(
+        (&neuron["library"]["path"], &neuron["library"]["found_by"]),
+        (&library.into(), &"LONGHAUL_LIBNRT".into())
+    );
+    assert_eq!((&neuron["library"]["version"]["minor"], &neuron["library"]["sdk"]), (&31.into(), &"2.29".into()));
+    assert_eq!((&neuron["tested_on_stand_in"], &neuron["family"]), (&true.into(), &"trn2".into()));
+    let cores = [&neuron["library"]["total_cores"]["Ok"], &neuron["library"]["visible_cores"]["Ok"]];
+    assert_eq!(cores, [&serde_json::json!(16), &serde_json::json!(3)]);
+    assert_eq!(neuron["library"]["missing_symbols"], serde_json::json!(["nrt_get_status_as_str"]));
+    let text = words(&doctor(&[], &variables));
+    for part in [
+        "2.31.24.0, of SDK 2.29; tested on a stand-in, not on hardware",
+        "missing functions nrt_get_status_as_str",
+        "instance trn2, size 0",
+        "16 on this instance; for this process: 3",
+        "device memory not known: nrt_get_vnc_memory_stats failed",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let minimal = fake_nrt::client::library("minimal");
+    let text = words(&doctor(&[], &[("LONGHAUL_LIBNRT", minimal.to_str().unwrap())]));
+    assert!(text.contains("not one that is known here: not tested at all"), "{text}");
+    assert!(text.contains("instance not known: libnrt") && text.contains("has no nrt_get_instance_info"), "{text}");
+}
+
+#[test]
+fn doctor_tells_where_libnrt_was_looked_for() {
+    let variables = [("LONGHAUL_LIBNRT", "/nowhere/libnrt.so.1")];
+    let found: serde_json::Value = serde_json::from_str(&doctor(&["--json"], &variables)).unwrap();
+    assert_eq!(
+        (&found["neuron"]["library"], &found["neuron"]["why"]),
+        (&().into(), &"no libnrt that can be used".into())
+    );
+    assert_eq!(found["neuron"]["tried"][0]["path"], "/nowhere/libnrt.so.1");
+    let text = words(&doctor(&[], &variables));
+    assert!(text.contains("libnrt no libnrt that can be used"), "{text}");
+    assert!(text.contains("looked at /nowhere/libnrt.so.1 (LONGHAUL_LIBNRT): no such file"), "{text}");
+}
+
+#[test]
+fn doctor_tells_of_compiled_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let variables = [("LONGHAUL_LIBNRT", "/nowhere"), ("LONGHAUL_PROGRAMS", dir)];
+    let text = words(&doctor(&[], &variables));
+    assert!(
+        text.contains("programs none in") && text.contains("(LONGHAUL_PROGRAMS)") && text.contains("manifest.json"),
+        "{text}"
+    );
+    let program = |m: u64| {
+        serde_json::json!({
+            "kernel": "matmul", "arguments": {"m": m}, "tensors": [], "target": "trn2", "lnc": 1, "compiler": "2.28.1", "nki": "0.7.0",
+            "key": format!("{m:064}"), "neff": format!("matmul-{m}.neff"), "sha256": "0".repeat(64),
+        })
+    };
+    let manifest = serde_json::json!({"schema": 1, "programs": [program(1), program(4)]});
+    write(folder.path(), "manifest.json", &manifest.to_string());
+    let found: serde_json::Value = serde_json::from_str(&doctor(&["--json"], &variables)).unwrap();
+    let programs = &found["neuron"]["programs"];
+    assert_eq!((&programs["dir"], &programs["n_programs"], &programs["why"]), (&dir.into(), &2.into(), &().into()));
+    assert_eq!((&programs["kinds"][0]["kernel"], &programs["kinds"][0]["n_programs"]), (&"matmul".into(), &2.into()));
+    let text = words(&doctor(&[], &variables));
+    assert!(text.contains("2 matmul for trn2, LNC 1, compiler 2.28.1"), "{text}");
+    let text = words(&doctor(&[], &variables[..1]));
+    assert!(text.contains("in programs (default)"), "{text}");
+}
+
 #[test]
 fn doctor_tells_of_a_compiled_program() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/golden/stand-in.neff");

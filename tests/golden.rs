@@ -10,9 +10,8 @@ use std::path::Path;
 
 use common::backends;
 use longhaul::backend::{Backend, LoadOptions, Model};
-use longhaul::dtype::Dtype;
 use longhaul::spec::checkpoint::Checkpoint;
-use longhaul::spec::{Logits, PageId, StepBatch, TokenId};
+use longhaul::spec::{Logits, PageId, StepBatch, TokenId, WeightDtype};
 use serde::Deserialize;
 
 /// Rows of a step: several steps for the long prompt, and ends that are no page's end.
@@ -66,15 +65,15 @@ fn every_family_of_models_agrees_with_transformers() {
 
 #[test]
 fn smollm2_agrees_with_transformers_in_bf16() {
-    smollm2_agrees(Dtype::Bf16);
+    smollm2_agrees(WeightDtype::Bf16);
 }
 
 #[test]
 fn smollm2_agrees_with_transformers_in_f32() {
-    smollm2_agrees(Dtype::F32);
+    smollm2_agrees(WeightDtype::F32);
 }
 
-fn smollm2_agrees(weights: Dtype) {
+fn smollm2_agrees(weights: WeightDtype) {
     let Some(dir) = smollm2::model_dir() else { return };
     for backend in backends() {
         let mut model = load(backend.as_ref(), &dir, Some(weights));
@@ -89,7 +88,7 @@ fn smollm2_agrees(weights: Dtype) {
     }
 }
 
-fn load(backend: &dyn Backend, dir: &Path, weights: Option<Dtype>) -> Box<dyn Model> {
+fn load(backend: &dyn Backend, dir: &Path, weights: Option<WeightDtype>) -> Box<dyn Model> {
     let checkpoint = Checkpoint::open(dir).unwrap();
     let options = LoadOptions { weights, n_pages: N_PAGES, max_step_tokens: STEP_LEN, max_logit_rows: STEP_LEN };
     backend.load(checkpoint.config(), &checkpoint, options).unwrap()

@@ -112,6 +112,14 @@ def test_one_program_is_compiled_by_its_arguments(program, tmp_path):
     assert entry["tensors"] == [{"name": t.name, "kind": t.kind, "dtype": t.dtype, "shape": list(t.shape)} for t in program.tensors]
 
 
+def test_the_catalogs_folder_is_the_default(monkeypatch, tmp_path):
+    monkeypatch.setenv("LONGHAUL_PROGRAMS", str(tmp_path / "mine"))
+    aot.main(["--program", "matmul", "m=1", "k=192", "n=128", "--target", "trn2", "--stand-in"])
+    assert len(manifest(tmp_path / "mine")["programs"]) == 1
+    monkeypatch.setenv("LONGHAUL_PROGRAMS", "")
+    assert aot.default_out() == pathlib.Path("programs")
+
+
 @pytest.mark.parametrize("words", [["matmul"], ["matmul", "m=1", "k=2", "n=3", "p=4"], ["attention", "q_len=1"], ["conv"], ["matmul", "m"]])
 def test_a_program_that_is_none_is_refused(words, tmp_path):
     with pytest.raises(SystemExit, match=f"--program {' '.join(words)}: "):

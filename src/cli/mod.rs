@@ -5,7 +5,6 @@ mod doctor;
 mod generate;
 mod identity;
 mod model;
-mod neff;
 mod progress;
 mod signal;
 

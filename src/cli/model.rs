@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use longhaul::dtype::Dtype;
 use longhaul::engine::Engine;
+use longhaul::spec::WeightDtype;
 use longhaul::spec::synthetic::Preset;
 use longhaul::{Error, Result};
 
@@ -30,8 +30,15 @@ pub struct ModelArguments {
     #[arg(long, value_name = "NAME")]
     pub synthetic: Option<Preset>,
     /// What the matrices run as
-    #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = ["auto", "bf16", "f32"])]
-    pub weights: String,
+    #[arg(
+        long,
+        value_name = "auto|bf16|f32|int8|int4",
+        default_value = "auto",
+        value_parser = parse_weights,
+        long_help = "What the matrices run as: auto (bf16 as bf16, all else as f32), bf16, f32, int8 (one scale for 64 inputs of an \
+                     output), int8-gN (one for N, a multiple of 32), int8-channel (one for all) or int4 (groups of 32). int8 and int4 lose quality; BENCHMARKS.md says how much"
+    )]
+    pub weights: Weights,
     /// Threads [default: as many as this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub threads: Option<u32>,
@@ -39,6 +46,10 @@ pub struct ModelArguments {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub kv_budget: Option<u64>,
 }
+
+/// What matrices run as; `None` as the checkpoint has them.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights(pub Option<WeightDtype>);
 
 /// The model chosen.
 pub enum Source {
@@ -71,11 +82,7 @@ impl ModelArguments {
             Source::Folder(dir) => Engine::builder().model_dir(dir),
             Source::Synthetic(preset) => Engine::builder().synthetic(*preset, WEIGHTS_SEED),
         };
-        let mut builder = builder.weights(match self.weights.as_str() {
-            "bf16" => Some(Dtype::Bf16),
-            "f32" => Some(Dtype::F32),
-            _ => None,
-        });
+        let mut builder = builder.weights(self.weights.0);
         if let Some(n) = self.threads {
             builder = builder.threads(n as usize);
         }
@@ -100,6 +107,11 @@ impl std::fmt::Display for Source {
             Self::Synthetic(preset) => write!(f, "synthetic {preset}"),
         }
     }
+}
+
+/// Reads `auto`, or what matrices can run as.
+fn parse_weights(text: &str) -> Result<Weights> {
+    Ok(Weights(if text == "auto" { None } else { Some(text.parse()?) }))
 }
 
 /// Reads `512MiB`, `2GiB`, `1.5GB` or plain bytes.

@@ -4,8 +4,8 @@ use super::attention::{Attention, Geometry};
 use super::disjoint::Disjoint;
 use super::isa::Isa;
 use super::matmul::{Epilogue, Matmul};
+use super::matrix::Matrix;
 use super::pages::{Pages, StoreToken};
-use super::panel::{PanelElement, Panels};
 use super::parallel::for_each_task;
 use super::pointwise::{LhsRow, RmsNorm, RotateHeads};
 use super::state::State;
@@ -17,7 +17,7 @@ use crate::spec::{Logits, ModelConfig, Slot, StepBatch};
 const TASK_ROWS: usize = 16;
 
 /// One step, while it runs.
-pub struct Forward<'a, I: Isa, E: PanelElement> {
+pub struct Forward<'a, I: Isa, W: Matrix> {
     /// The kernel table.
     pub isa: I,
     /// The model's shape.
@@ -27,16 +27,16 @@ pub struct Forward<'a, I: Isa, E: PanelElement> {
     /// `[head_dim / 2]` angle per position.
     pub frequencies: &'a [f64],
     /// The weights.
-    pub weights: &'a Weights<E>,
+    pub weights: &'a Weights<W>,
     /// The KV cache.
     pub pages: &'a mut Pages,
     /// Activations.
-    pub state: &'a mut State<I, E>,
+    pub state: &'a mut State<I, W>,
     /// What to compute.
     pub batch: &'a StepBatch,
 }
 
-impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
+impl<I: Isa, W: Matrix> Forward<'_, I, W> {
     /// Runs the step.
     pub fn run(mut self, logits: &mut Logits) {
         let weights = self.weights;
@@ -101,18 +101,18 @@ impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
     }
 
     /// `qkv = normed W^T + bias`
-    fn qkv(&mut self, layer: &Layer<E>) {
-        let State { normed, qkv, threads, .. } = &mut *self.state;
+    fn qkv(&mut self, layer: &Layer<W>) {
+        let State { normed, qkv, operand, threads, .. } = &mut *self.state;
         let epilogue =
-            Epilogue::Store { out: Disjoint::new(qkv), stride: layer.qkv.n, bias: layer.qkv_bias.as_deref() };
+            Epilogue::Store { out: Disjoint::new(qkv), stride: layer.qkv.n(), bias: layer.qkv_bias.as_deref() };
         let matmul = Matmul { lhs: normed, n_rows: self.batch.n_tokens(), weights: &layer.qkv, epilogue };
-        matmul.run(self.isa, threads, |t| &mut t.sums);
+        matmul.run(self.isa, operand, threads, |t| &mut t.sums);
     }
 
     /// Norms of heads where the model has them, RoPE on q and k, and keys and values into their pages.
-    fn rotate_and_append(&mut self, layer_idx: usize, layer: &Layer<E>) {
+    fn rotate_and_append(&mut self, layer_idx: usize, layer: &Layer<W>) {
         let State { qkv, threads, cos, sin, slots, .. } = &mut *self.state;
-        let (stride, half) = (layer.qkv.n, self.config.head_dim / 2);
+        let (stride, half) = (layer.qkv.n(), self.config.head_dim / 2);
         let (d_q, d_kv, eps) = (self.config.d_q(), self.config.d_kv(), self.config.norm_eps);
         let qkv = Disjoint::new(qkv);
         let writer = self.pages.writer(layer_idx);
@@ -149,23 +149,24 @@ impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
     }
 
     /// `gated = silu(normed Wg^T) * (normed Wu^T)`
-    fn gate_up(&mut self, layer: &Layer<E>) {
-        let State { normed, gated, threads, .. } = &mut *self.state;
-        let epilogue = Epilogue::SiluGate { out: Disjoint::new(gated), depth: layer.down.depth };
+    fn gate_up(&mut self, layer: &Layer<W>) {
+        let State { normed, gated, operand, threads, .. } = &mut *self.state;
+        let epilogue =
+            Epilogue::SiluGate { out: Disjoint::new(gated), depth: layer.down.k().next_multiple_of(TILE_DEPTH) };
         let matmul = Matmul { lhs: normed, n_rows: self.batch.n_tokens(), weights: &layer.gate_up, epilogue };
-        matmul.run(self.isa, threads, |t| &mut t.sums);
+        matmul.run(self.isa, operand, threads, |t| &mut t.sums);
     }
 
     /// `x += source W^T`
-    fn project_back(&mut self, weights: &Panels<E>, source: Source) {
-        let State { x, attended, gated, threads, .. } = &mut *self.state;
+    fn project_back(&mut self, weights: &W, source: Source) {
+        let State { x, attended, gated, operand, threads, .. } = &mut *self.state;
         let lhs = match source {
             Source::Attended => attended,
             Source::Gated => gated,
         };
         let epilogue = Epilogue::Add { out: Disjoint::new(x), stride: self.config.d_model };
         let matmul = Matmul { lhs, n_rows: self.batch.n_tokens(), weights, epilogue };
-        matmul.run(self.isa, threads, |t| &mut t.sums);
+        matmul.run(self.isa, operand, threads, |t| &mut t.sums);
     }
 
     /// Logits of the rows that want them.
@@ -176,7 +177,7 @@ impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
         if rows.is_empty() {
             return;
         }
-        let State { x, normed, threads, .. } = &mut *self.state;
+        let State { x, normed, operand, threads, .. } = &mut *self.state;
         let lhs = Disjoint::new(normed);
         let (isa, eps, weight) = (self.isa, self.config.norm_eps, &self.weights.final_norm);
         for_each_row(threads, rows.len(), |i| {
@@ -185,7 +186,7 @@ impl<I: Isa, E: PanelElement> Forward<'_, I, E> {
         });
         let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: vocab, bias: None };
         let matmul = Matmul { lhs: normed, n_rows: rows.len(), weights: &self.weights.lm_head, epilogue };
-        matmul.run(isa, threads, |t| &mut t.sums);
+        matmul.run(isa, operand, threads, |t| &mut t.sums);
     }
 }
 

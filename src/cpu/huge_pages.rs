@@ -1,6 +1,14 @@
 //! Large tables in large pages: weights and keys are read from end to end once per token, and with pages of 4 KiB the processor looks an address up
 //! every 64 lines.
 
+/// `n` times `value`, in huge pages where the operating system has them.
+pub fn filled<T: Clone>(n: usize, value: T) -> Vec<T> {
+    let mut data = Vec::with_capacity(n);
+    prefer_huge_pages(data.spare_capacity_mut());
+    data.resize(n, value);
+    data
+}
+
 /// Asks the operating system to back `memory` with huge pages where it can; to be called before the memory is first written. Changes no byte.
 pub fn prefer_huge_pages<T>(memory: &mut [T]) {
     #[cfg(target_os = "linux")]

@@ -2,6 +2,7 @@
 //! against [`Isa`] and compiled once per table; `arch/` holds the implementations.
 
 use super::product::Product;
+use super::quant::QuantProduct;
 
 /// An instruction set as a value: whoever holds one has proof that this machine has it.
 ///
@@ -69,8 +70,14 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// The power of two whose biased exponent stands in the low bits of `x`: the bits `x << 23`, in integers.
     fn power_of_two(self, x: Self::V) -> Self::V;
 
+    /// Stores the lowest byte of each lane's bits.
+    fn store_low_bytes(self, x: Self::V, out: &mut [u8; 16]);
+
     /// Rows times bf16 panels.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
+
+    /// Quantised rows times quantised panels.
+    fn quant_product(self, args: QuantProduct<'_>);
 
     /// Called once before a run of products on this thread, and [`Isa::end_products`] after it: AMX configures its tiles.
     #[inline(always)]

@@ -8,52 +8,54 @@ use super::attention::{Attention, AttentionPlan, Geometry, PlanLimits};
 use super::disjoint::Disjoint;
 use super::isa::{Isa, LhsElement};
 use super::matmul::{self, Epilogue, Matmul};
+use super::matrix::Matrix;
 use super::pages::{Pages, StoreToken};
-use super::panel::{PanelElement, Panels};
 use super::parallel::{Pool, for_each_task};
 use super::pointwise::{CopyRow, LhsRow};
 use super::state::{ThreadState, block_rows};
 use crate::backend::{KvPages, PackedMatrix};
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::spec::contract::PAGE_LEN;
-use crate::spec::{AttentionArgs, KvSpec, PageId, Slot, check_matmul};
+use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
+use crate::spec::{AttentionArgs, KvSpec, PageId, Slot, WeightDtype, check_matmul};
 
 /// Rows that one task rounds into a left operand.
 const TASK_ROWS: usize = 16;
 
 /// Weights on a kernel table.
-pub struct CpuMatrix<I: Isa, E: PanelElement> {
+pub struct CpuMatrix<I: Isa, W: Matrix> {
     isa: I,
     pool: Pool,
-    weights: Panels<E>,
+    weights: W,
     /// Buffers of calls that are over, for calls to come.
-    idle: Mutex<Vec<MatmulBuffers<E::Lhs<I>>>>,
+    idle: Mutex<Vec<MatmulBuffers<I, W>>>,
 }
 
-struct MatmulBuffers<L> {
-    lhs: Vec<L>,
+struct MatmulBuffers<I: Isa, W: Matrix> {
+    lhs: Vec<W::Lhs<I>>,
+    operand: W::Operand,
     sums: Vec<Vec<f32>>,
 }
 
-impl<I: Isa, E: PanelElement> CpuMatrix<I, E> {
+impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
     /// A matrix that runs on `pool`.
-    pub fn new(isa: I, pool: Pool, weights: Panels<E>) -> Self {
+    pub fn new(isa: I, pool: Pool, weights: W) -> Self {
         Self { isa, pool, weights, idle: Mutex::default() }
     }
 
-    fn buffers(&self) -> MatmulBuffers<E::Lhs<I>> {
+    fn buffers(&self) -> MatmulBuffers<I, W> {
         let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         idle.unwrap_or_else(|| MatmulBuffers {
             lhs: Vec::new(),
+            operand: W::Operand::default(),
             sums: vec![vec![0.0; matmul::scratch_len::<I>()]; self.pool.n_threads()],
         })
     }
 
-    fn run(&self, x: &[f32], out: &mut [f32], buffers: &mut MatmulBuffers<E::Lhs<I>>) {
-        let (isa, k, depth) = (self.isa, self.weights.k, self.weights.depth);
+    fn run(&self, x: &[f32], out: &mut [f32], buffers: &mut MatmulBuffers<I, W>) {
+        let (isa, k) = (self.isa, self.weights.k());
+        let depth = k.next_multiple_of(TILE_DEPTH);
         let n_rows = x.len() / k;
-        let len = <E::Lhs<I> as LhsElement>::buffer_len(n_rows, depth);
+        let len = <W::Lhs<I> as LhsElement>::buffer_len(n_rows, depth);
         if buffers.lhs.len() < len {
             buffers.lhs.resize(len, Default::default());
         }
@@ -63,23 +65,23 @@ impl<I: Isa, E: PanelElement> CpuMatrix<I, E> {
                 isa.run(CopyRow { x: &x[row * k..][..k], out: LhsRow { lhs: &lhs, row, depth } });
             }
         });
-        let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: self.weights.n, bias: None };
+        let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: self.weights.n(), bias: None };
         let matmul = Matmul { lhs: &buffers.lhs, n_rows, weights: &self.weights, epilogue };
-        matmul.run(isa, &mut buffers.sums, |sums| sums);
+        matmul.run(isa, &mut buffers.operand, &mut buffers.sums, |sums| sums);
     }
 }
 
-impl<I: Isa, E: PanelElement> PackedMatrix for CpuMatrix<I, E> {
+impl<I: Isa, W: Matrix> PackedMatrix for CpuMatrix<I, W> {
     fn n(&self) -> usize {
-        self.weights.n
+        self.weights.n()
     }
 
     fn k(&self) -> usize {
-        self.weights.k
+        self.weights.k()
     }
 
-    fn dtype(&self) -> Dtype {
-        E::DTYPE
+    fn dtype(&self) -> WeightDtype {
+        self.weights.dtype()
     }
 
     fn matmul(&self, x: ArrayView2<'_, f32>, mut out: ArrayViewMut2<'_, f32>) -> Result<()> {

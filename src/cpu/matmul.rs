@@ -3,9 +3,8 @@
 use super::disjoint::Disjoint;
 use super::isa::{Isa, Kernel, LhsElement};
 use super::math::silu;
-use super::panel::{PanelElement, Panels};
+use super::matrix::{Block, Matrix};
 use super::parallel::for_each_task;
-use super::product::Product;
 
 /// What becomes of the sums.
 pub enum Epilogue<'a, L> {
@@ -35,15 +34,15 @@ pub enum Epilogue<'a, L> {
 }
 
 /// One matmul: rows of a left operand with packed weights.
-pub struct Matmul<'a, I: Isa, E: PanelElement> {
-    /// The left operand, rows `weights.depth` long.
-    pub lhs: &'a [E::Lhs<I>],
+pub struct Matmul<'a, I: Isa, W: Matrix> {
+    /// The left operand, rows K long, padded to a multiple of 32.
+    pub lhs: &'a [W::Lhs<I>],
     /// M
     pub n_rows: usize,
     /// The weights.
-    pub weights: &'a Panels<E>,
+    pub weights: &'a W,
     /// What becomes of the sums.
-    pub epilogue: Epilogue<'a, E::Lhs<I>>,
+    pub epilogue: Epilogue<'a, W::Lhs<I>>,
 }
 
 /// Elements of the buffer that each thread needs.
@@ -52,35 +51,42 @@ pub fn scratch_len<I: Isa>() -> usize {
 }
 
 /// Some panels by some rows.
-struct Task<'a, 'b, I: Isa, E: PanelElement> {
-    matmul: &'a Matmul<'b, I, E>,
+struct Task<'a, 'b, I: Isa, W: Matrix> {
+    matmul: &'a Matmul<'b, I, W>,
+    operand: &'a W::Operand,
     group: usize,
     row_block: usize,
     sums: &'a mut [f32],
 }
 
-impl<I: Isa, E: PanelElement> Kernel<I> for Task<'_, '_, I, E> {
+impl<I: Isa, W: Matrix> Kernel<I> for Task<'_, '_, I, W> {
     #[inline(always)]
     fn run(self, isa: I) {
-        isa.begin_products();
-        self.matmul.task(isa, self.group, self.row_block, self.sums);
-        isa.end_products();
+        self.matmul.task(isa, self.operand, self.group, self.row_block, self.sums);
     }
 }
 
-impl<I: Isa, E: PanelElement> Matmul<'_, I, E> {
+impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
     /// Runs it, with `sums(state)` a buffer of [`scratch_len`] elements.
-    pub fn run<S: Send>(&self, isa: I, states: &mut [S], sums: impl Fn(&mut S) -> &mut [f32] + Sync) {
+    pub fn run<S: Send>(
+        &self,
+        isa: I,
+        operand: &mut W::Operand,
+        states: &mut [S],
+        sums: impl Fn(&mut S) -> &mut [f32] + Sync,
+    ) {
+        self.weights.prepare(isa, self.lhs, self.n_rows, operand, states);
+        let operand = &*operand;
         let n_groups = self.weights.n_panels().div_ceil(I::TASK_PANELS);
         let n_row_blocks = self.n_rows.div_ceil(I::TASK_ROWS);
         for_each_task(states, n_groups * n_row_blocks, |state, i| {
             let (group, row_block) = (i / n_row_blocks, i % n_row_blocks);
-            isa.run(Task { matmul: self, group, row_block, sums: sums(state) });
+            isa.run(Task { matmul: self, operand, group, row_block, sums: sums(state) });
         });
     }
 
     #[inline(always)]
-    fn task(&self, isa: I, group: usize, row_block: usize, sums: &mut [f32]) {
+    fn task(&self, isa: I, operand: &W::Operand, group: usize, row_block: usize, sums: &mut [f32]) {
         let first_panel = group * I::TASK_PANELS;
         let first_row = row_block * I::TASK_ROWS;
         let block = Block {
@@ -89,24 +95,7 @@ impl<I: Isa, E: PanelElement> Matmul<'_, I, E> {
             first_panel,
             n_panels: I::TASK_PANELS.min(self.weights.n_panels() - first_panel),
         };
-        let panel_stride = self.weights.depth * 16;
-        E::product(
-            isa,
-            Product {
-                lhs: self.lhs,
-                lhs_depth: self.weights.depth,
-                first_row,
-                first_k: 0,
-                n_rows: block.n_rows,
-                panels: &self.weights.data[first_panel * panel_stride..],
-                panel_stride,
-                n_panels: block.n_panels,
-                depth: self.weights.depth,
-                out: sums,
-                out_stride: block.stride(),
-                accumulate: false,
-            },
-        );
+        self.weights.product(isa, self.lhs, operand, &block, sums);
         match &self.epilogue {
             Epilogue::Store { out, stride, bias } => self.store(isa, &block, sums, out, *stride, *bias),
             Epilogue::Add { out, stride } => self.add(isa, &block, sums, out, *stride),
@@ -118,7 +107,7 @@ impl<I: Isa, E: PanelElement> Matmul<'_, I, E> {
     #[inline(always)]
     fn columns(&self, block: &Block) -> (usize, usize) {
         let first = block.first_panel * 16;
-        (first, block.stride().min(self.weights.n - first))
+        (first, block.stride().min(self.weights.n() - first))
     }
 
     #[inline(always)]
@@ -142,22 +131,6 @@ impl<I: Isa, E: PanelElement> Matmul<'_, I, E> {
             let out = unsafe { out.slice((block.first_row + r) * stride + first, len) };
             add_assign(isa, out, &sums[..len]);
         }
-    }
-}
-
-/// Rows and panels of one task.
-struct Block {
-    first_row: usize,
-    n_rows: usize,
-    first_panel: usize,
-    n_panels: usize,
-}
-
-impl Block {
-    /// Elements of a row of sums.
-    #[inline(always)]
-    fn stride(&self) -> usize {
-        self.n_panels * 16
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod arch;
 mod attention;
+mod columns;
 mod disjoint;
 mod forward;
 mod huge_pages;
@@ -14,12 +15,14 @@ mod kernels;
 mod machine;
 mod math;
 mod matmul;
+mod matrix;
 mod model;
 mod pages;
 mod panel;
 mod parallel;
 mod pointwise;
 mod product;
+mod quant;
 pub mod roofline;
 mod state;
 mod weights;
@@ -30,12 +33,15 @@ use crate::backend::{Backend, Caps, KvPages, LoadOptions, Model, PackedMatrix};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN};
-use crate::spec::{KvSpec, ModelConfig, WeightSource, WeightView};
+use crate::spec::{KvSpec, ModelConfig, WeightDtype, WeightSource, WeightView};
 use arch::TableVisitor;
+use columns::Columns;
 use isa::Isa;
 pub use machine::{Machine, machine};
+use matrix::Matrix;
 use panel::Panels;
 use parallel::Pool;
+use quant::QuantPanels;
 
 /// The environment variable that forces a kernel table.
 pub const TABLE_VARIABLE: &str = "LONGHAUL_ISA";
@@ -131,7 +137,7 @@ impl<I: Isa> CpuBackend<I> {
             page_len: PAGE_LEN,
             chunk_len: CHUNK_LEN,
             head_dims: None,
-            weight_dtypes: vec![Dtype::Bf16, Dtype::F32],
+            weight_dtypes: vec![WeightDtype::Bf16, WeightDtype::F32, WeightDtype::INT8, WeightDtype::Int4],
             kv_dtypes: vec![Dtype::Bf16],
             n_threads: pool.n_threads(),
             memory_bytes: machine().memory_limit_bytes,
@@ -139,8 +145,9 @@ impl<I: Isa> CpuBackend<I> {
         Self { isa, pool, caps }
     }
 
-    fn unsupported(&self, dtype: Dtype) -> Error {
-        Error::Unavailable { what: format!("weights of {dtype}"), why: "the CPU kernels run bf16 and f32".into() }
+    fn packed<W: Matrix>(&self, weight: &WeightView<'_>, dtype: WeightDtype) -> Result<Box<dyn PackedMatrix>> {
+        let weights = self.pool.install(|| W::pack(&Columns::stacked(&[weight])?, dtype))?;
+        Ok(Box::new(kernels::CpuMatrix::new(self.isa, self.pool.clone(), weights)))
     }
 }
 
@@ -149,19 +156,12 @@ impl<I: Isa> Backend for CpuBackend<I> {
         &self.caps
     }
 
-    fn pack(&self, weight: &WeightView<'_>, dtype: Dtype) -> Result<Box<dyn PackedMatrix>> {
-        let (isa, pool) = (self.isa, self.pool.clone());
-        Ok(match dtype {
-            Dtype::Bf16 => {
-                let weights = self.pool.install(|| Panels::<u16>::stacked(&[weight]))?;
-                Box::new(kernels::CpuMatrix::new(isa, pool, weights))
-            }
-            Dtype::F32 => {
-                let weights = self.pool.install(|| Panels::<f32>::stacked(&[weight]))?;
-                Box::new(kernels::CpuMatrix::new(isa, pool, weights))
-            }
-            Dtype::F16 => return Err(self.unsupported(dtype)),
-        })
+    fn pack(&self, weight: &WeightView<'_>, dtype: WeightDtype) -> Result<Box<dyn PackedMatrix>> {
+        match dtype {
+            WeightDtype::Bf16 => self.packed::<Panels<u16>>(weight, dtype),
+            WeightDtype::F32 => self.packed::<Panels<f32>>(weight, dtype),
+            WeightDtype::Int8 { .. } | WeightDtype::Int4 => self.packed::<QuantPanels>(weight, dtype),
+        }
     }
 
     fn kv(&self, spec: &KvSpec, n_pages: usize) -> Result<Box<dyn KvPages>> {
@@ -172,9 +172,15 @@ impl<I: Isa> Backend for CpuBackend<I> {
         let dtype = options.weights.map_or_else(|| weights::natural_dtype(config, source), Ok)?;
         let (isa, pool) = (self.isa, self.pool.clone());
         Ok(match dtype {
-            Dtype::Bf16 => Box::new(model::CpuModel::<I, u16>::load(isa, pool, config, source, options)?),
-            Dtype::F32 => Box::new(model::CpuModel::<I, f32>::load(isa, pool, config, source, options)?),
-            Dtype::F16 => return Err(self.unsupported(dtype)),
+            WeightDtype::Bf16 => {
+                Box::new(model::CpuModel::<I, Panels<u16>>::load(isa, pool, config, source, dtype, options)?)
+            }
+            WeightDtype::F32 => {
+                Box::new(model::CpuModel::<I, Panels<f32>>::load(isa, pool, config, source, dtype, options)?)
+            }
+            WeightDtype::Int8 { .. } | WeightDtype::Int4 => {
+                Box::new(model::CpuModel::<I, QuantPanels>::load(isa, pool, config, source, dtype, options)?)
+            }
         })
     }
 }

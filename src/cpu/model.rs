@@ -4,7 +4,7 @@ use super::attention::Geometry;
 use super::forward::Forward;
 use super::isa::Isa;
 use super::kernels::CpuPages;
-use super::panel::PanelElement;
+use super::matrix::Matrix;
 use super::parallel::Pool;
 use super::state::{State, geometry};
 use super::weights::Weights;
@@ -12,28 +12,29 @@ use crate::backend::{KvPages, LoadOptions, Model};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::spec::contract::PAGE_LEN;
-use crate::spec::{KvSpec, Logits, ModelConfig, StepBatch, WeightSource};
+use crate::spec::{KvSpec, Logits, ModelConfig, StepBatch, WeightDtype, WeightSource};
 
 /// Weights, pages and the memory of a step.
-pub struct CpuModel<I: Isa, E: PanelElement> {
+pub struct CpuModel<I: Isa, W: Matrix> {
     isa: I,
     pool: Pool,
     config: ModelConfig,
     options: LoadOptions,
     geometry: Geometry,
     frequencies: Vec<f64>,
-    weights: Weights<E>,
+    weights: Weights<W>,
     kv: CpuPages<I>,
-    state: State<I, E>,
+    state: State<I, W>,
 }
 
-impl<I: Isa, E: PanelElement> CpuModel<I, E> {
-    /// Packs the weights and allocates everything that a step needs.
+impl<I: Isa, W: Matrix> CpuModel<I, W> {
+    /// Packs the weights as `dtype` and allocates everything that a step needs.
     pub fn load(
         isa: I,
         pool: Pool,
         config: &ModelConfig,
         source: &dyn WeightSource,
+        dtype: WeightDtype,
         options: LoadOptions,
     ) -> Result<Self> {
         if options.max_step_tokens == 0 || options.max_logit_rows == 0 {
@@ -50,11 +51,11 @@ impl<I: Isa, E: PanelElement> CpuModel<I, E> {
             isa,
             geometry: geometry(config),
             frequencies: config.rope.frequencies(config.head_dim),
-            weights: pool.install(|| Weights::pack(config, source))?,
+            weights: pool.install(|| Weights::pack(config, source, dtype))?,
             kv,
             state: State::new(config, &options, pool.n_threads()),
             config: config.clone(),
-            options: LoadOptions { weights: Some(E::DTYPE), ..options },
+            options: LoadOptions { weights: Some(dtype), ..options },
             pool,
         })
     }
@@ -77,7 +78,7 @@ impl<I: Isa, E: PanelElement> CpuModel<I, E> {
     }
 }
 
-impl<I: Isa, E: PanelElement> Model for CpuModel<I, E> {
+impl<I: Isa, W: Matrix> Model for CpuModel<I, W> {
     fn config(&self) -> &ModelConfig {
         &self.config
     }

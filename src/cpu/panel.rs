@@ -6,17 +6,19 @@
 
 use rayon::prelude::*;
 
+use super::columns::Columns;
+use super::huge_pages::filled;
 use super::isa::{Isa, LhsElement};
+use super::matrix::{Block, Matrix};
 use super::product::Product;
-use crate::dtype::Dtype;
-use crate::error::{Error, Result};
-use crate::spec::WeightView;
+use crate::error::Result;
+use crate::spec::WeightDtype;
 use crate::spec::contract::{PANEL_COLS, TILE_DEPTH};
 
 /// An element of a packed panel.
 pub trait PanelElement: Copy + Default + Send + Sync + 'static {
     /// Its name in files and reports.
-    const DTYPE: Dtype;
+    const DTYPE: WeightDtype;
 
     /// What the left operand of a product with it is rounded to.
     type Lhs<I: Isa>: LhsElement;
@@ -39,12 +41,14 @@ pub trait PanelElement: Copy + Default + Send + Sync + 'static {
 
 /// bf16, as its bits.
 impl PanelElement for u16 {
-    const DTYPE: Dtype = Dtype::Bf16;
+    const DTYPE: WeightDtype = WeightDtype::Bf16;
     type Lhs<I: Isa> = I::Lhs;
 
     #[inline(always)]
     fn product<I: Isa>(isa: I, args: Product<'_, I::Lhs, u16>) {
+        isa.begin_products();
         isa.product(args);
+        isa.end_products();
     }
 
     #[inline(always)]
@@ -69,7 +73,7 @@ impl PanelElement for u16 {
 }
 
 impl PanelElement for f32 {
-    const DTYPE: Dtype = Dtype::F32;
+    const DTYPE: WeightDtype = WeightDtype::F32;
     type Lhs<I: Isa> = f32;
 
     #[inline(always)]
@@ -102,82 +106,78 @@ impl PanelElement for f32 {
 /// Weights `W[N, K]` in panels.
 pub struct Panels<E> {
     /// Outputs.
-    pub n: usize,
+    n: usize,
     /// Inputs.
-    pub k: usize,
+    k: usize,
     /// `k`, padded.
-    pub depth: usize,
+    depth: usize,
     /// `[ceil(n / 16)][depth * 16]`
-    pub data: Vec<E>,
+    data: Vec<E>,
 }
 
-impl<E: PanelElement> Panels<E> {
-    /// Packs matrices of the same K, one below the other.
-    pub fn stacked(parts: &[&WeightView<'_>]) -> Result<Self> {
-        let n = parts.iter().map(|w| w.n).sum();
-        Self::pack(parts, n, |mut col| {
-            parts.iter().find_map(|w| {
-                if col < w.n {
-                    Some((*w, col))
-                } else {
-                    col -= w.n;
-                    None
-                }
-            })
-        })
-    }
+impl<E: PanelElement> Matrix for Panels<E> {
+    type Lhs<I: Isa> = E::Lhs<I>;
+    type Operand = ();
 
-    /// Packs two matrices of the same shape panel by panel in turn: panel `2i` is of the first, panel `2i + 1` of the second.
-    pub fn alternating(first: &WeightView<'_>, second: &WeightView<'_>) -> Result<Self> {
-        let n_each = first.n.max(second.n).next_multiple_of(PANEL_COLS);
-        Self::pack(&[first, second], 2 * n_each, |col| {
-            let (panel, lane) = (col / PANEL_COLS, col % PANEL_COLS);
-            let part = if panel % 2 == 0 { first } else { second };
-            let row = panel / 2 * PANEL_COLS + lane;
-            (row < part.n).then_some((part, row))
-        })
-    }
-
-    fn pack<'w>(
-        parts: &[&'w WeightView<'w>],
-        n: usize,
-        source: impl Fn(usize) -> Option<(&'w WeightView<'w>, usize)> + Sync,
-    ) -> Result<Self> {
-        let k = parts.first().map_or(0, |w| w.k);
-        if k == 0 || n == 0 {
-            return Err(Error::argument("a matrix to pack needs at least one row and one column"));
-        }
-        if let Some(w) = parts.iter().find(|w| w.k != k || w.bytes.len() != w.n * w.k * w.dtype.size_bytes()) {
-            let (bytes, n, dtype) = (w.bytes.len(), w.n, w.dtype);
-            return Err(Error::argument(format!("{}: {bytes} bytes are no [{n}, {k}] matrix of {dtype}", w.name)));
-        }
-        let depth = k.next_multiple_of(TILE_DEPTH);
-        let mut data = vec![E::default(); n.next_multiple_of(PANEL_COLS) * depth];
+    fn pack(columns: &Columns<'_>, _: WeightDtype) -> Result<Self> {
+        let depth = columns.k.next_multiple_of(TILE_DEPTH);
+        let mut data = filled(columns.n_panels() * PANEL_COLS * depth, E::default());
         data.par_chunks_mut(PANEL_COLS * depth).enumerate().for_each_init(
-            || vec![0.0; k],
+            || vec![0.0; columns.k],
             |row, (panel_idx, panel)| {
                 for lane in 0..PANEL_COLS {
-                    let Some((w, w_row)) = source(panel_idx * PANEL_COLS + lane) else { continue };
-                    let row_bytes = k * w.dtype.size_bytes();
-                    w.dtype.widen(&w.bytes[w_row * row_bytes..][..row_bytes], row);
-                    for (k, x) in row.iter().enumerate() {
-                        panel[E::index(lane, k, depth)] = E::from_f32(*x);
+                    if columns.read(panel_idx * PANEL_COLS + lane, row) {
+                        for (k, x) in row.iter().enumerate() {
+                            panel[E::index(lane, k, depth)] = E::from_f32(*x);
+                        }
                     }
                 }
             },
         );
-        Ok(Self { n, k, depth, data })
+        Ok(Self { n: columns.n, k: columns.k, depth, data })
     }
 
-    /// Number of panels.
-    pub fn n_panels(&self) -> usize {
-        self.n.div_ceil(PANEL_COLS)
+    fn n(&self) -> usize {
+        self.n
     }
 
-    /// Row `n` of `W`, widened, `[k]`: how an embedding is read that is the output matrix too.
-    pub fn row(&self, n: usize, out: &mut [f32]) {
+    fn k(&self) -> usize {
+        self.k
+    }
+
+    fn dtype(&self) -> WeightDtype {
+        E::DTYPE
+    }
+
+    fn row(&self, n: usize, out: &mut [f32]) {
         for (k, o) in out.iter_mut().enumerate() {
             *o = self.data[E::index(n, k, self.depth)].to_f32();
         }
+    }
+
+    fn make_room(_: &mut (), _: usize, _: usize) {}
+
+    fn prepare<I: Isa, S: Send>(&self, _: I, _: &[E::Lhs<I>], _: usize, _: &mut (), _: &mut [S]) {}
+
+    #[inline(always)]
+    fn product<I: Isa>(&self, isa: I, lhs: &[E::Lhs<I>], _: &(), block: &Block, out: &mut [f32]) {
+        let panel_stride = self.depth * PANEL_COLS;
+        E::product(
+            isa,
+            Product {
+                lhs,
+                lhs_depth: self.depth,
+                first_row: block.first_row,
+                first_k: 0,
+                n_rows: block.n_rows,
+                panels: &self.data[block.first_panel * panel_stride..],
+                panel_stride,
+                n_panels: block.n_panels,
+                depth: self.depth,
+                out,
+                out_stride: block.stride(),
+                accumulate: false,
+            },
+        );
     }
 }

@@ -4,7 +4,7 @@ use super::isa::{Isa, Kernel, LhsElement, reduce_add};
 
 /// Sixteen elements from `first` on, filled up with zeros beyond the end of the row.
 #[inline(always)]
-fn load_padded<I: Isa>(isa: I, row: &[f32], first: usize) -> I::V {
+pub fn load_padded<I: Isa>(isa: I, row: &[f32], first: usize) -> I::V {
     if let Some(whole) = row.get(first..first + 16) {
         return isa.load(whole.first_chunk().unwrap());
     }

@@ -3,23 +3,25 @@
 use super::attention::{AttentionPlan, AttentionScratch, Geometry, PlanLimits};
 use super::isa::{Isa, LhsElement};
 use super::matmul;
-use super::panel::PanelElement;
+use super::matrix::Matrix;
 use crate::backend::LoadOptions;
 use crate::spec::contract::TILE_DEPTH;
 use crate::spec::{ModelConfig, Slot};
 
 /// Activations of a step of up to T rows, and what threads work in.
-pub struct State<I: Isa, E: PanelElement> {
+pub struct State<I: Isa, W: Matrix> {
     /// `[T][d_model]` the residual stream.
     pub x: Vec<f32>,
     /// `[T][d_model]` a normalised row, as a left operand.
-    pub normed: Vec<E::Lhs<I>>,
+    pub normed: Vec<W::Lhs<I>>,
     /// `[T][d_q + 2 d_kv]` q, k and v.
     pub qkv: Vec<f32>,
     /// `[T][d_q]` what attention gives, as a left operand.
-    pub attended: Vec<E::Lhs<I>>,
+    pub attended: Vec<W::Lhs<I>>,
     /// `[T][d_ff]` silu(gate) * up, as a left operand.
-    pub gated: Vec<E::Lhs<I>>,
+    pub gated: Vec<W::Lhs<I>>,
+    /// What the left operand of the product that runs is quantised to.
+    pub operand: W::Operand,
     /// `[T]` where each row's key and value go.
     pub slots: Vec<Slot>,
     /// `[T]` position of each row in its context.
@@ -68,14 +70,14 @@ pub fn geometry(config: &ModelConfig) -> Geometry {
     }
 }
 
-impl<I: Isa, E: PanelElement> State<I, E> {
+impl<I: Isa, W: Matrix> State<I, W> {
     /// Memory for steps within `options`.
     pub fn new(config: &ModelConfig, options: &LoadOptions, n_threads: usize) -> Self {
         let t = options.max_step_tokens;
         let geometry = geometry(config);
         let lhs = |k: usize| {
             let len =
-                <E::Lhs<I> as LhsElement>::buffer_len(t.max(options.max_logit_rows), k.next_multiple_of(TILE_DEPTH));
+                <W::Lhs<I> as LhsElement>::buffer_len(t.max(options.max_logit_rows), k.next_multiple_of(TILE_DEPTH));
             vec![Default::default(); len]
         };
         let limits = PlanLimits {
@@ -84,7 +86,11 @@ impl<I: Isa, E: PanelElement> State<I, E> {
             n_threads,
             block_rows: block_rows::<I>(&geometry),
         };
+        let mut operand = W::Operand::default();
+        let widest = config.d_model.max(config.d_q()).max(config.d_ff);
+        W::make_room(&mut operand, t.max(options.max_logit_rows), widest);
         Self {
+            operand,
             x: vec![0.0; t * config.d_model],
             normed: lhs(config.d_model),
             qkv: vec![0.0; t * (config.d_q() + 2 * config.d_kv())],

@@ -8,6 +8,7 @@
 
 mod attention;
 mod ops;
+mod quant;
 mod step;
 mod tile;
 

@@ -1,35 +1,37 @@
 //! The operations other than attention. Vectors have [`REDUCE_LANES`] lanes, products a depth that is a multiple of [`TILE_DEPTH`].
 
 use half::bf16;
-use ndarray::{Array2, ArrayView1, ArrayView2, ArrayViewMut3, s};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut3, s};
 
 use super::Arithmetic;
 use super::tile::tile_sum;
 use crate::dtype::Dtype;
-use crate::spec::RopeConfig;
 use crate::spec::contract::{REDUCE_LANES, TILE_DEPTH};
+use crate::spec::{RopeConfig, WeightDtype};
 
 impl Arithmetic {
-    /// `out[m, n] = sum_k x[m, k] w[n, k] + bias[n]`, as [`reference::matmul`](crate::reference::matmul), on weights that are `dtype`, bf16 or
-    /// f32 (and already rounded to it).
+    /// `out[m, n] = sum_k x[m, k] w[n, k] + bias[n]`, as [`reference::matmul`](crate::reference::matmul), on weights that are rounded or quantised
+    /// to `dtype` first.
     ///
     /// # Panics
-    /// If K or N disagree.
+    /// If K or N disagree, or K has no groups of the type's length.
     pub fn matmul(
         self,
         x: ArrayView2<'_, f32>,
         w: ArrayView2<'_, f32>,
-        dtype: Dtype,
+        dtype: WeightDtype,
         bias: Option<ArrayView1<'_, f32>>,
     ) -> Array2<f32> {
         assert_eq!(x.ncols(), w.ncols(), "K of x and of w");
         assert!(bias.is_none_or(|b| b.len() == w.nrows()), "N of w and of the bias");
-        let x: Vec<_> = x.rows().into_iter().map(|row| self.left_operand(row, dtype)).collect();
-        let w: Vec<_> = w.rows().into_iter().map(padded).collect();
-        Array2::from_shape_fn((x.len(), w.len()), |(m, n)| {
-            let y = self.dot(&x[m], &w[n], dtype);
-            bias.map_or(y, |b| y + b[n])
-        })
+        let with_bias = |n: usize, y: f32| bias.map_or(y, |b| y + b[n]);
+        let Some(float) = dtype.float() else {
+            let y = self.quantised_matmul(x, w, dtype);
+            return Array2::from_shape_fn(y.dim(), |(m, n)| with_bias(n, y[[m, n]]));
+        };
+        let x: Vec<_> = x.rows().into_iter().map(|row| self.left_operand(row, float)).collect();
+        let w: Vec<_> = w.rows().into_iter().map(|row| padded(rounded(row, float).view())).collect();
+        Array2::from_shape_fn((x.len(), w.len()), |(m, n)| with_bias(n, self.dot(&x[m], &w[n], float)))
     }
 
     /// A row as the left operand of products with weights of `dtype`.
@@ -132,6 +134,14 @@ pub(super) fn reduce(row: impl Iterator<Item = f32>, add: impl Fn(f32, f32) -> f
         }
     }
     lanes[0]
+}
+
+/// The row, rounded to `dtype`.
+pub(super) fn rounded(row: ArrayView1<'_, f32>, dtype: Dtype) -> Array1<f32> {
+    let (mut elements, mut bytes) = (row.to_vec(), vec![0; row.len() * dtype.size_bytes()]);
+    dtype.narrow(&elements, &mut bytes);
+    dtype.widen(&bytes, &mut elements);
+    elements.into()
 }
 
 /// The row, filled up with zeros to a multiple of the depth of a tile.

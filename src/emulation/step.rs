@@ -2,15 +2,17 @@
 
 use ndarray::{Array1, Array2, Array3, ArrayView2};
 
+use super::ops::rounded;
+use super::quant::dequantised;
 use super::{Arithmetic, Attention};
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::spec::tensors::{EMBEDDING, FINAL_NORM, LM_HEAD, layer, part};
-use crate::spec::{ModelConfig, TokenId, WeightSource};
+use crate::spec::{ModelConfig, TokenId, WeightDtype, WeightSource};
 
 impl Arithmetic {
     /// The logits of every position of `tokens`, `[n_tokens][vocab]`, from an empty context, as [`reference::step`](crate::reference::step) with
-    /// keys and values in bf16. The matrices run as `dtype`, bf16 or f32.
+    /// keys and values in bf16. The matrices of the layers run as `dtype`, the
+    /// output matrix as [`WeightDtype::of_head`] says.
     ///
     /// # Errors
     /// [`Error::Vocabulary`] for a token outside the vocabulary, and whatever the weights fail with.
@@ -19,21 +21,21 @@ impl Arithmetic {
         config: &ModelConfig,
         weights: &dyn WeightSource,
         tokens: &[TokenId],
-        dtype: Dtype,
+        dtype: WeightDtype,
     ) -> Result<Vec<Vec<f32>>> {
         if let Some(&token) = tokens.iter().find(|&&t| t as usize >= config.vocab) {
             return Err(Error::Vocabulary { token, vocab: config.vocab });
         }
         let model = Model { arithmetic: self, config, weights, dtype };
-        let rows: Vec<usize> = tokens.iter().map(|&t| t as usize).collect();
-        let mut x = model.matrix(EMBEDDING)?.select(ndarray::Axis(0), &rows);
+        let mut x = model.embed(tokens)?;
         for layer_idx in 0..config.n_layers {
             x = &x + &model.attention(x.view(), layer_idx)?;
             x = &x + &model.feed_forward(x.view(), layer_idx)?;
         }
         let x = model.norm(x.view(), FINAL_NORM)?;
         let head = if config.tied_embeddings { EMBEDDING } else { LM_HEAD };
-        Ok(model.project(&x, head, None)?.rows().into_iter().map(|row| row.to_vec()).collect())
+        let logits = self.matmul(x.view(), model.matrix(head)?.view(), dtype.of_head(), None);
+        Ok(logits.rows().into_iter().map(|row| row.to_vec()).collect())
     }
 }
 
@@ -42,10 +44,24 @@ struct Model<'a> {
     arithmetic: Arithmetic,
     config: &'a ModelConfig,
     weights: &'a dyn WeightSource,
-    dtype: Dtype,
+    dtype: WeightDtype,
 }
 
 impl Model<'_> {
+    /// `[n_tokens, d_model]`: rows of the output matrix as it runs where that is the embedding too, else of a table.
+    fn embed(&self, tokens: &[TokenId]) -> Result<Array2<f32>> {
+        let embedding = self.matrix(EMBEDDING)?;
+        let row = |token: usize| {
+            let row = embedding.row(token);
+            match self.dtype.of_head() {
+                head if self.config.tied_embeddings && head.float().is_none() => dequantised(row, head),
+                _ => rounded(row, self.dtype.table()),
+            }
+        };
+        let rows: Vec<f32> = tokens.iter().flat_map(|&t| row(t as usize)).collect();
+        Ok(Array2::from_shape_vec((tokens.len(), embedding.ncols()), rows).expect("rows of equal length"))
+    }
+
     /// What attention of a layer adds to `x`, `[n_tokens, d_model]`.
     fn attention(&self, x: ArrayView2<'_, f32>, layer_idx: usize) -> Result<Array2<f32>> {
         let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = *self.config;
@@ -106,13 +122,10 @@ impl Model<'_> {
         Ok(self.norm(rows.view(), name)?.into_shape_with_order(shape).expect("as many elements"))
     }
 
-    /// A weight matrix as it runs, `[n, k]`.
+    /// A weight matrix as it is stored, `[n, k]`.
     fn matrix(&self, name: &str) -> Result<Array2<f32>> {
         let view = self.weights.tensor(name)?;
-        let (mut elements, mut bytes) = (view.to_f32(), vec![0; view.n * view.k * self.dtype.size_bytes()]);
-        self.dtype.narrow(&elements, &mut bytes);
-        self.dtype.widen(&bytes, &mut elements);
-        Array2::from_shape_vec((view.n, view.k), elements).map_err(|e| Error::argument(format!("{name}: {e}")))
+        Array2::from_shape_vec((view.n, view.k), view.to_f32()).map_err(|e| Error::argument(format!("{name}: {e}")))
     }
 
     /// A weight vector, `[n]`, never rounded.

@@ -7,11 +7,10 @@ use super::info::EngineInfo;
 use super::shared::Shared;
 use super::{Engine, Inner};
 use crate::backend::{Backend, Caps, LoadOptions, Model};
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::spec::checkpoint::Checkpoint;
 use crate::spec::synthetic::{Preset, Synthetic};
-use crate::spec::{KvSpec, ModelConfig, WeightSource};
+use crate::spec::{KvSpec, ModelConfig, WeightDtype, WeightSource};
 
 /// Most logit rows of a step: sessions that decode in one step, tokens that are scored in one.
 const MAX_LOGIT_ROWS: usize = 128;
@@ -26,7 +25,7 @@ const MEMORY_SHARE: u64 = 4;
 pub struct EngineBuilder {
     source: Option<Source>,
     backend: Option<Box<dyn Backend>>,
-    weights: Option<Dtype>,
+    weights: Option<WeightDtype>,
     kv_budget_bytes: Option<u64>,
     threads: Option<usize>,
     max_step_tokens: Option<usize>,
@@ -46,7 +45,7 @@ struct Loaded {
     name: String,
     backend: String,
     n_threads: usize,
-    weights_dtype: Dtype,
+    weights_dtype: WeightDtype,
     notes: Vec<String>,
 }
 
@@ -76,7 +75,7 @@ impl EngineBuilder {
     }
 
     /// What the matrices run as; `None`, the default, keeps bf16 as bf16 and runs everything else as f32.
-    pub fn weights(mut self, dtype: Option<Dtype>) -> Self {
+    pub fn weights(mut self, dtype: Option<WeightDtype>) -> Self {
         self.weights = dtype;
         self
     }
@@ -169,10 +168,7 @@ impl EngineBuilder {
         };
         let weights_dtype = match self.weights {
             Some(dtype) => dtype,
-            None => match weights.tensor("model.layers.0.self_attn.k_proj.weight")?.dtype {
-                Dtype::Bf16 => Dtype::Bf16,
-                Dtype::F32 | Dtype::F16 => Dtype::F32,
-            },
+            None => WeightDtype::holding(weights.tensor("model.layers.0.self_attn.k_proj.weight")?.dtype),
         };
         let model = backend.load(config, weights, options)?;
         let (backend, n_threads) = (caps.name.clone(), caps.n_threads);
@@ -188,7 +184,7 @@ impl EngineBuilder {
         let backend = caps.map_or("custom".into(), |caps| caps.name.clone());
         let n_threads = caps.map(|caps| caps.n_threads).or(self.threads).unwrap_or(1);
         let name = format!("{:?}", model.config().architecture).to_lowercase();
-        let weights_dtype = model.options().weights.unwrap_or(Dtype::F32);
+        let weights_dtype = model.options().weights.unwrap_or(WeightDtype::F32);
         Ok(Loaded { model, name, backend, n_threads, weights_dtype, notes: Vec::new() })
     }
 }
@@ -243,6 +239,7 @@ fn describe(mut loaded: Loaded) -> Result<(EngineInfo, Box<dyn Model>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::Dtype;
     use crate::spec::{Architecture, RopeConfig, RopeScaling};
 
     /// 2 layers of one KV head of 8 elements, in bf16: 64 bytes a token, 4,096 a page, 16 pages for a full context.
@@ -270,7 +267,7 @@ mod tests {
             page_len: 64,
             chunk_len: 256,
             head_dims: None,
-            weight_dtypes: vec![Dtype::F32],
+            weight_dtypes: vec![WeightDtype::F32],
             kv_dtypes: vec![Dtype::Bf16],
             n_threads: 1,
             memory_bytes,

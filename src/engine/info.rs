@@ -1,7 +1,6 @@
 //! What an engine tells about itself.
 
-use crate::dtype::Dtype;
-use crate::spec::{KvSpec, ModelConfig};
+use crate::spec::{KvSpec, ModelConfig, WeightDtype};
 
 /// Facts about an engine that do not change.
 #[derive(Debug, Clone)]
@@ -13,7 +12,7 @@ pub struct EngineInfo {
     /// The model's configuration.
     pub config: ModelConfig,
     /// What the matrices run as.
-    pub weights_dtype: Dtype,
+    pub weights_dtype: WeightDtype,
     /// Shape and type of the KV cache.
     pub kv: KvSpec,
     /// Tokens of a KV page.

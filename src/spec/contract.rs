@@ -18,3 +18,14 @@ pub const CHUNK_LEN: usize = 256;
 pub const REDUCE_LANES: usize = 16;
 
 const _: () = assert!(PAGE_LEN.is_multiple_of(TILE_DEPTH) && CHUNK_LEN.is_multiple_of(PAGE_LEN));
+
+/// Inputs of a group of 4-bit weights, which share a scale and a minimum.
+pub const INT4_GROUP_LEN: usize = 32;
+
+/// Largest group of 8-bit weights: `127 * 127 * 2^17` is the largest sum of products that an i32 holds for sure.
+pub const MAX_GROUP_LEN: usize = 1 << 17;
+
+/// A group whose largest magnitude is below this counts as zeros, so that `127 / max` is finite.
+pub const QUANT_TINY: f32 = f32::from_bits((127 - 100) << 23);
+
+const _: () = assert!(INT4_GROUP_LEN.is_multiple_of(TILE_DEPTH) && MAX_GROUP_LEN <= i32::MAX as usize / (127 * 128));

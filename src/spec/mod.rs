@@ -10,6 +10,7 @@ pub mod ids;
 pub mod kernels;
 pub mod synthetic;
 pub mod tensors;
+pub mod weight_dtype;
 pub mod weights;
 
 pub use batch::{Logits, Ragged, StepBatch};
@@ -19,4 +20,5 @@ pub use ids::{PageId, TokenId};
 pub use kernels::{AttentionArgs, KvSpec, Shape3, Slot, check_matmul};
 pub use synthetic::{Preset, Synthetic};
 pub use tensors::TensorSpec;
+pub use weight_dtype::WeightDtype;
 pub use weights::{WeightSource, WeightView};

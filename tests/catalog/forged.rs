@@ -140,7 +140,7 @@ fn what_is_there_twice_is_refused() {
 /// Opens a catalog of one program whose file was changed, and loads it.
 #[track_caller]
 fn load(change: impl FnOnce(&Path), named: &Program) -> CatalogError {
-    let folder = folder(&[named.clone()]);
+    let folder = folder(std::slice::from_ref(named));
     let catalog = open(&folder);
     let entry = &catalog.entries()[0];
     assert!(catalog.verify(entry).is_ok() && catalog.load(entry).is_ok());

@@ -1,11 +1,11 @@
-//! Where the Python of `kernels/` is.
+//! The Python of `kernels/`, for tests that run it.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-/// The Python of `kernels/`: what `LONGHAUL_PYTHON` says, or the environment that `scripts/kernels-python` makes. Where there is none, one line
-/// says that tests were skipped, and with `LONGHAUL_REQUIRE_PYTHON=1`, as in CI, they fail.
+/// What `LONGHAUL_PYTHON` says, or the environment that `scripts/kernels-python` makes. Where there is none, one line says that tests were
+/// skipped, and with `LONGHAUL_REQUIRE_PYTHON=1`, as in CI, they fail.
 pub fn python() -> Option<PathBuf> {
     let made =
         || Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-kernels/bin/python")).filter(|path| path.exists());

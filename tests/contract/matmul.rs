@@ -2,9 +2,10 @@
 
 use longhaul::dtype::Dtype;
 use longhaul::reference;
-use longhaul::spec::WeightView;
+use longhaul::spec::{WeightDtype, WeightView};
 use ndarray::{Array2, ArrayView2, ShapeBuilder, s};
 
+use super::quantisation::quantisation;
 use super::{Backends, Errors, arithmetic, assert_close, assert_same_bits, errors, name, noise, to_f64};
 use longhaul::backend::{Backend, PackedMatrix};
 
@@ -17,21 +18,32 @@ const K: [usize; 5] = [1, 31, 32, 33, 576];
 /// Outputs: one column, about a panel of 16, several panels, and a tail behind many.
 const N: [usize; 6] = [1, 15, 16, 17, 48, 200];
 
+/// Everything that weights run as; of groups one that divides the widths, one that does not, and one longer than most.
+pub const DTYPES: [WeightDtype; 6] = [
+    WeightDtype::Bf16,
+    WeightDtype::F32,
+    WeightDtype::INT8_CHANNEL,
+    WeightDtype::Int8 { group_len: Some(32) },
+    WeightDtype::Int8 { group_len: Some(128) },
+    WeightDtype::Int4,
+];
+
 /// The backends that pack weights as `dtype`.
-fn taking(backends: &Backends, dtype: Dtype) -> impl Iterator<Item = &dyn Backend> {
-    backends.iter().map(|b| &**b).filter(move |b| b.caps().weight_dtypes.contains(&dtype))
+fn taking(backends: &Backends, dtype: WeightDtype) -> impl Iterator<Item = &dyn Backend> {
+    // Groups of one length stand for those of any.
+    let listed = if let WeightDtype::Int8 { .. } = dtype { WeightDtype::INT8 } else { dtype };
+    backends.iter().map(|b| &**b).filter(move |b| b.caps().weight_dtypes.contains(&listed))
 }
 
-/// Weights `[n, k]`, rounded to `dtype`.
-pub fn weights(n: usize, k: usize, dtype: Dtype) -> Array2<f32> {
+/// Weights `[n, k]`, rounded to bf16 where they run as that.
+pub fn weights(n: usize, k: usize, dtype: WeightDtype) -> Array2<f32> {
     let w = Array2::from_shape_simple_fn((n, k), noise((n * 1000 + k) as u64));
-    if dtype == Dtype::Bf16 { w.mapv(|x| half::bf16::from_f32(x).to_f32()) } else { w }
+    if dtype == WeightDtype::Bf16 { w.mapv(|x| half::bf16::from_f32(x).to_f32()) } else { w }
 }
 
-pub fn pack(backend: &dyn Backend, w: &Array2<f32>, dtype: Dtype) -> Box<dyn PackedMatrix> {
-    let mut bytes = vec![0; w.len() * dtype.size_bytes()];
-    dtype.narrow(w.as_slice().unwrap(), &mut bytes);
-    let view = WeightView { name: "w", n: w.nrows(), k: w.ncols(), dtype, bytes: bytes.into() };
+pub fn pack(backend: &dyn Backend, w: &Array2<f32>, dtype: WeightDtype) -> Box<dyn PackedMatrix> {
+    let bytes: Vec<u8> = w.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let view = WeightView { name: "w", n: w.nrows(), k: w.ncols(), dtype: Dtype::F32, bytes: bytes.into() };
     backend.pack(&view, dtype).unwrap()
 }
 
@@ -43,9 +55,9 @@ pub fn multiply(matrix: &dyn PackedMatrix, x: ArrayView2<'_, f32>) -> Array2<f32
 }
 
 /// Tolerance: a sum of K products, rounded in any order, is off by K roundings of the sum of their sizes; two more for good measure. The table
-/// that rounds `x` adds that rounding of every product, and a backend that rounds results that.
+/// that rounds `x` adds that rounding of every product, a backend that rounds results that, and quantised operands what [`quantisation`] computes.
 pub fn every_shape_is_close_to_the_reference(backends: &Backends) {
-    for dtype in [Dtype::Bf16, Dtype::F32] {
+    for dtype in DTYPES {
         for (k, n) in K.into_iter().flat_map(|k| N.map(|n| (k, n))) {
             let (w, x) = (weights(n, k, dtype), Array2::from_shape_simple_fn((97, k), noise(k as u64)));
             let exact = reference::matmul(to_f64(&x).view(), to_f64(&w).view(), None);
@@ -53,8 +65,9 @@ pub fn every_shape_is_close_to_the_reference(backends: &Backends) {
             for backend in taking(backends, dtype) {
                 let what = format!("{} {dtype} K {k} N {n}", name(backend));
                 let Errors { rounding, lhs, out } = errors(backend);
-                let lhs = if dtype == Dtype::Bf16 { lhs } else { 0.0 };
-                let mut tolerance = size.mapv(|size| ((k + 2) as f64 * rounding + lhs) * size);
+                let lhs = if dtype == WeightDtype::Bf16 { lhs } else { 0.0 };
+                let mut tolerance =
+                    size.mapv(|size| ((k + 2) as f64 * rounding + lhs) * size) + quantisation(&x, &w, dtype);
                 tolerance.zip_mut_with(&exact, |t, y| *t += out * (*t + y.abs()));
                 let emulated = arithmetic(backend).map(|a| a.matmul(x.view(), w.view(), dtype, None));
                 let matrix = pack(backend, &w, dtype);
@@ -71,7 +84,7 @@ pub fn every_shape_is_close_to_the_reference(backends: &Backends) {
 }
 
 pub fn a_row_alone_has_the_bits_that_it_has_in_a_batch(backends: &Backends) {
-    for dtype in [Dtype::Bf16, Dtype::F32] {
+    for dtype in DTYPES {
         let (w, x) = (weights(48, 200, dtype), Array2::from_shape_simple_fn((40, 200), noise(1)));
         for backend in taking(backends, dtype) {
             let matrix = pack(backend, &w, dtype);
@@ -85,7 +98,7 @@ pub fn a_row_alone_has_the_bits_that_it_has_in_a_batch(backends: &Backends) {
 }
 
 pub fn a_row_with_nan_leaves_the_others_alone(backends: &Backends) {
-    for dtype in [Dtype::Bf16, Dtype::F32] {
+    for dtype in DTYPES {
         let (w, mut x) = (weights(17, 33, dtype), Array2::from_shape_simple_fn((9, 33), noise(3)));
         for backend in taking(backends, dtype) {
             let matrix = pack(backend, &w, dtype);
@@ -102,9 +115,9 @@ pub fn a_row_with_nan_leaves_the_others_alone(backends: &Backends) {
 }
 
 pub fn arrays_in_any_layout_are_taken(backends: &Backends) {
-    let (w, x) = (weights(20, 40, Dtype::Bf16), Array2::from_shape_simple_fn((5, 40), noise(4)));
-    for backend in taking(backends, Dtype::Bf16) {
-        let matrix = pack(backend, &w, Dtype::Bf16);
+    let (w, x) = (weights(20, 40, WeightDtype::Bf16), Array2::from_shape_simple_fn((5, 40), noise(4)));
+    for backend in taking(backends, WeightDtype::Bf16) {
+        let matrix = pack(backend, &w, WeightDtype::Bf16);
         let plain = multiply(&*matrix, x.view());
         let mut columns_first = Array2::zeros((5, 40).f());
         columns_first.assign(&x);
@@ -115,8 +128,8 @@ pub fn arrays_in_any_layout_are_taken(backends: &Backends) {
 }
 
 pub fn shapes_that_disagree_are_an_error(backends: &Backends) {
-    for backend in taking(backends, Dtype::Bf16) {
-        let matrix = pack(backend, &weights(3, 8, Dtype::Bf16), Dtype::Bf16);
+    for backend in taking(backends, WeightDtype::Bf16) {
+        let matrix = pack(backend, &weights(3, 8, WeightDtype::Bf16), WeightDtype::Bf16);
         for (k, out) in [(7, (2, 3)), (8, (1, 3)), (8, (2, 4))] {
             let error = matrix.matmul(Array2::zeros((2, k)).view(), Array2::zeros(out).view_mut()).unwrap_err();
             assert!(error.to_string().contains("W[3, 8]"), "{error}");

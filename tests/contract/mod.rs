@@ -8,6 +8,7 @@ pub mod attention;
 pub mod isolation;
 pub mod matmul;
 pub mod pages;
+pub mod quantisation;
 pub mod sequence;
 
 use longhaul::backend::Backend;

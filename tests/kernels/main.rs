@@ -7,6 +7,7 @@ mod common;
 mod contract;
 
 mod nki;
+mod quantised;
 mod threads;
 
 use longhaul::backend::Backend;

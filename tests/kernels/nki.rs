@@ -7,8 +7,8 @@ use std::path::Path;
 use half::bf16;
 use longhaul::dtype::Dtype;
 use longhaul::reference;
-use longhaul::spec::WeightView;
 use longhaul::spec::contract::PAGE_LEN;
+use longhaul::spec::{WeightDtype, WeightView};
 use ndarray::{Array, Array1, Array2, Array3, ArrayD, Axis, Dimension, Ix1, Ix2, Ix3, Ix4};
 use safetensors::SafeTensors;
 
@@ -93,7 +93,7 @@ fn products(x: &Array2<f64>, w: &Array2<f64>) -> Vec<(String, Array2<f64>)> {
     let view = WeightView { name: "w", n: w.nrows(), k: w.ncols(), dtype: Dtype::Bf16, bytes: bytes.into() };
     let product = |backend: &dyn longhaul::backend::Backend| {
         let mut out = Array2::from_elem((x.nrows(), w.nrows()), f32::NAN);
-        backend.pack(&view, Dtype::Bf16).unwrap().matmul(x.view(), out.view_mut()).unwrap();
+        backend.pack(&view, WeightDtype::Bf16).unwrap().matmul(x.view(), out.view_mut()).unwrap();
         (table(backend).to_owned(), to_f64(&out))
     };
     backends().iter().map(|backend| product(&**backend)).collect()

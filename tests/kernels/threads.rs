@@ -1,11 +1,10 @@
 //! The number of threads must not matter.
 
-use longhaul::dtype::Dtype;
 use ndarray::Array2;
 
 use crate::common::{backends, open};
 use crate::contract::isolation::{N_PAGES, SHAPE, plain};
-use crate::contract::matmul::{multiply, pack, weights};
+use crate::contract::matmul::{DTYPES, multiply, pack, weights};
 use crate::contract::sequence::{Sequence, Shape};
 use crate::contract::{assert_same_bits, noise};
 use crate::table;
@@ -29,7 +28,7 @@ fn it_changes_no_bit_of_attention() {
 
 #[test]
 fn it_changes_no_bit_of_a_product() {
-    for dtype in [Dtype::Bf16, Dtype::F32] {
+    for dtype in DTYPES {
         let (w, x) = (weights(1000, 96, dtype), Array2::from_shape_simple_fn((70, 96), noise(2)));
         for backend in backends() {
             let table = table(&*backend);

@@ -2,7 +2,7 @@
 
 use longhaul::dtype::Dtype;
 use longhaul::reference;
-use longhaul::spec::{Architecture, Checkpoint, Synthetic, WeightSource};
+use longhaul::spec::{Architecture, Checkpoint, Synthetic, WeightDtype, WeightSource};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -134,11 +134,13 @@ fn a_rounding_is_announced() {
     folder.write_single();
     let summary = folder.open().unwrap().dtype_summary();
     assert_eq!(summary.to_string(), "tensors: 10 in f32, 1 in f16");
-    let note = summary.rounding(Some(Dtype::Bf16)).unwrap();
+    let note = summary.rounding(Some(WeightDtype::Bf16)).unwrap();
     assert_eq!(note, "matrices rounded to bf16 (to nearest): 7 stored as f32, 1 stored as f16");
-    assert_eq!(summary.rounding(Some(Dtype::F32)), None);
+    assert_eq!(summary.rounding(Some(WeightDtype::F32)), None);
     assert_eq!(summary.rounding(None), None);
     let bf16 = Folder::tiny();
     bf16.write_single();
-    assert_eq!(bf16.open().unwrap().dtype_summary().rounding(Some(Dtype::Bf16)), None);
+    let summary = bf16.open().unwrap().dtype_summary();
+    assert_eq!(summary.rounding(Some(WeightDtype::Bf16)), None);
+    assert_eq!(summary.rounding(Some(WeightDtype::Int4)).unwrap(), "matrices quantised to int4: 8 stored as bf16");
 }

@@ -8,6 +8,7 @@ mod api;
 mod families;
 mod golden;
 mod isolated;
+mod kernel_cases;
 mod loss;
 mod opening;
 mod programs;

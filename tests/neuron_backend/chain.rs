@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use longhaul::dtype::Dtype;
 use longhaul::reference;
+use longhaul::spec::WeightDtype;
 use ndarray::Array2;
 
 use crate::contract::attention::exact;
@@ -26,8 +26,8 @@ fn what_compile_py_writes_runs() {
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
 
         let backend = backend(folder.path());
-        let (w, x) = (weights(576, 576, Dtype::Bf16), Array2::from_shape_simple_fn((3, 576), noise(1)));
-        let product = multiply(&*pack(&*backend, &w, Dtype::Bf16), x.view());
+        let (w, x) = (weights(576, 576, WeightDtype::Bf16), Array2::from_shape_simple_fn((3, 576), noise(1)));
+        let product = multiply(&*pack(&*backend, &w, WeightDtype::Bf16), x.view());
         let wanted = reference::matmul(to_f64(&x).view(), to_f64(&w).view(), None);
         let size = reference::matmul(to_f64(&x.abs()).view(), to_f64(&w.abs()).view(), None);
         let Errors { rounding, lhs, out } = errors(&*backend);

@@ -6,7 +6,7 @@ use longhaul::Error;
 use longhaul::backend::LoadOptions;
 use longhaul::dtype::Dtype;
 use longhaul::error::Fault;
-use longhaul::spec::{AttentionArgs, KvSpec, PageId, Preset, Slot, StepBatch, Synthetic};
+use longhaul::spec::{AttentionArgs, KvSpec, PageId, Preset, Slot, StepBatch, Synthetic, WeightDtype};
 use ndarray::{Array2, Array3};
 
 use crate::common::backends;
@@ -25,11 +25,11 @@ fn a_lost_device_is_told_and_leaves_the_cpu_alone() {
     crate::isolated::isolated(name, "2_34", &[], |fake| {
         let folder = crate::compiled::folder(&programs);
         let backend = crate::stand_in::backend(folder.path());
-        let (w, x) = (weights(20, 40, Dtype::Bf16), Array2::from_shape_simple_fn((5, 40), noise(1)));
+        let (w, x) = (weights(20, 40, WeightDtype::Bf16), Array2::from_shape_simple_fn((5, 40), noise(1)));
         let cpu = backends().remove(0);
-        let before = multiply(&*pack(&*cpu, &w, Dtype::Bf16), x.view());
+        let before = multiply(&*pack(&*cpu, &w, WeightDtype::Bf16), x.view());
 
-        let matrix = pack(&*backend, &w, Dtype::Bf16);
+        let matrix = pack(&*backend, &w, WeightDtype::Bf16);
         let sequence = Sequence::new(&*backend, 1, SHAPE, 0..);
         let mut kv = SHAPE.pages(&*backend, 4);
         sequence.store(&mut *kv);
@@ -58,7 +58,7 @@ fn a_lost_device_is_told_and_leaves_the_cpu_alone() {
         assert!(later.iter().all(|reason| reason.contains(&cause)), "{cause}: {later:#?}");
         assert!(begun.elapsed() < Duration::from_secs(5), "something hung");
 
-        let after = multiply(&*pack(&*cpu, &w, Dtype::Bf16), x.view());
+        let after = multiply(&*pack(&*cpu, &w, WeightDtype::Bf16), x.view());
         assert_same_bits(after.view(), before.view(), "the CPU");
         drop((matrix, kv, backend));
         assert_eq!((fake.counters().n_calls_after_loss, fake.violations()), (0, vec![]));
@@ -108,7 +108,7 @@ fn a_missing_program_is_told_with_the_command_that_builds_it() {
             let bytes = vec![0; 2 * 21 * 40];
             let weight =
                 longhaul::spec::WeightView { name: "w", n: 21, k: 40, dtype: Dtype::Bf16, bytes: bytes.into() };
-            missing(backend.pack(&weight, Dtype::Bf16).map(drop), &["matmul", "n=21", "k=40", "m=1"]);
+            missing(backend.pack(&weight, WeightDtype::Bf16).map(drop), &["matmul", "n=21", "k=40", "m=1"]);
             let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 64, dtype: Dtype::Bf16 };
             missing(backend.kv(&spec, 32).map(drop), &["attention", "n_pages=33", "there is"]);
             missing(backend.kv(&KvSpec { n_kv_heads: 7, ..spec }, 4).map(drop), &["n_kv_heads=7"]);

@@ -99,7 +99,7 @@ fn asking_about_the_middle_of_a_context_changes_no_page() {
             let mut kv = SHAPE.pages(&*backend, 31);
             let whole = Sequence::new(&*backend, 1, Shape { n_tokens: 40, kv_len: 2 * PAGE_LEN, ..SHAPE }, [3, 1]);
             append(&mut *kv, &[&whole], |s| 0..s.shape.kv_len);
-            let mut exported = |kv: &mut dyn KvPages| {
+            let exported = |kv: &mut dyn KvPages| {
                 let mut bytes = vec![0; 2 * kv.page_bytes()];
                 let (first, second) = bytes.split_at_mut(kv.page_bytes());
                 kv.export_page(whole.pages[0], first).unwrap();

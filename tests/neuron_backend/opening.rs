@@ -1,11 +1,14 @@
 //! Opening the backend: where its programs are, the chip, the cores, the length of a page.
 
 use longhaul::Error;
-use longhaul::neuron::backend::{NeuronOptions, PROGRAMS_VARIABLE, open};
+use longhaul::neuron::backend::{NeuronOptions, open};
 
 use crate::compiled::{Bucket, attention, folder};
 use crate::isolated::{assert_clean, isolated};
 use crate::stand_in::{heads, matrix};
+
+/// Names the folder of programs.
+const PROGRAMS_VARIABLE: &str = "LONGHAUL_PROGRAMS";
 
 #[test]
 fn the_environment_says_it_all() {
@@ -20,7 +23,11 @@ fn the_environment_says_it_all() {
         assert!(longhaul::backend::detect(Some(1)).unwrap().caps().name.starts_with("cpu/"));
         let wrong = open(&NeuronOptions { core: 99, ..Default::default() });
         assert!(matches!(wrong.map(drop), Err(Error::Argument(_))));
-        drop(crate::contract::matmul::pack(&*backend, &ndarray::Array2::zeros((20, 40)), longhaul::dtype::Dtype::Bf16));
+        drop(crate::contract::matmul::pack(
+            &*backend,
+            &ndarray::Array2::zeros((20, 40)),
+            longhaul::spec::WeightDtype::Bf16,
+        ));
         drop(backend);
         assert_clean(fake);
     });
@@ -28,9 +35,9 @@ fn the_environment_says_it_all() {
 
 #[test]
 fn without_programs_nothing_is_started() {
-    isolated("opening::without_programs_nothing_is_started", "2_34", &[(PROGRAMS_VARIABLE, "")], |fake| {
+    isolated("opening::without_programs_nothing_is_started", "2_34", &[(PROGRAMS_VARIABLE, "no/folder")], |fake| {
         let error = open(&NeuronOptions::default()).map(drop).unwrap_err();
-        assert!(matches!(&error, Error::Unavailable { why, .. } if why.contains(PROGRAMS_VARIABLE)), "{error:?}");
+        assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("no/folder/manifest.json")), "{error:?}");
         let empty = tempfile::tempdir().unwrap();
         let programs = Some(empty.path().to_path_buf());
         let error = open(&NeuronOptions { programs, ..Default::default() }).map(drop).unwrap_err();

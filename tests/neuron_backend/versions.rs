@@ -2,7 +2,7 @@
 
 use longhaul::backend::Backend;
 use longhaul::dtype::Dtype;
-use longhaul::spec::{KvSpec, PageId};
+use longhaul::spec::{KvSpec, PageId, WeightDtype};
 use ndarray::{Array2, s};
 
 use crate::contract::attention::exact;
@@ -35,7 +35,7 @@ versions! {
 /// A product in three pieces, a prompt, decode steps of two sequences, a page that goes out and back, and a copy.
 fn scenario(backend: &dyn Backend) {
     let (matrix, x) = (
-        pack(backend, &weights(70, 150, Dtype::Bf16), Dtype::Bf16),
+        pack(backend, &weights(70, 150, WeightDtype::Bf16), WeightDtype::Bf16),
         Array2::from_shape_simple_fn((130, 150), noise(1)),
     );
     let whole = multiply(&*matrix, x.view());

@@ -1,5 +1,6 @@
 //! However a prompt came into its pages, its logits are those of the plain run.
 
+use longhaul::spec::WeightDtype;
 use proptest::prelude::*;
 
 use crate::common::{backends, open};
@@ -47,6 +48,7 @@ proptest! {
     #[test]
     fn no_history_changes_a_bit(
         family in 0..5usize,
+        weights in prop::sample::select(vec![None, Some(WeightDtype::INT8), Some(WeightDtype::Int4)]),
         n_threads in 1..=3usize,
         salt in 0..1000usize,
         lengths in [1..340usize, 1..200usize, 1..70usize],
@@ -61,10 +63,10 @@ proptest! {
                 let mut tokens = prompt(config, lengths[i], i as u32);
                 let n_common = n_common.min(lengths[i]);
                 tokens[..n_common].copy_from_slice(&prompt(config, n_common, 9));
-                let expected = plain(&mut *load(&*backend, config, None), &tokens);
+                let expected = plain(&mut *load(&*backend, config, weights), &tokens);
                 (tokens, expected)
             });
-            let model = load(&*open(table, n_threads), config, None);
+            let model = load(&*open(table, n_threads), config, weights);
             let mut contexts = Contexts::new(model, salt, &prompts);
             // After the events, whatever is left.
             let rest = std::iter::repeat(&Event::Step([MAX_STEP_TOKENS / N_SEQS; N_SEQS]));

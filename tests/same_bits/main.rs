@@ -12,8 +12,7 @@ mod poison;
 mod truth;
 
 use longhaul::backend::{Backend, LoadOptions, Model};
-use longhaul::dtype::Dtype;
-use longhaul::spec::{Logits, ModelConfig, PageId, StepBatch, Synthetic, TokenId};
+use longhaul::spec::{Logits, ModelConfig, PageId, StepBatch, Synthetic, TokenId, WeightDtype};
 
 /// Most rows of a step here.
 const MAX_STEP_TOKENS: usize = 400;
@@ -22,7 +21,7 @@ const MAX_STEP_TOKENS: usize = 400;
 const N_PAGES: usize = 40;
 
 /// A model with random weights.
-fn load(backend: &dyn Backend, config: &ModelConfig, weights: Option<Dtype>) -> Box<dyn Model> {
+fn load(backend: &dyn Backend, config: &ModelConfig, weights: Option<WeightDtype>) -> Box<dyn Model> {
     let options =
         LoadOptions { weights, n_pages: N_PAGES, max_step_tokens: MAX_STEP_TOKENS, max_logit_rows: MAX_STEP_TOKENS };
     backend.load(config, &Synthetic::from_config(config.clone(), 7), options).unwrap()

@@ -3,6 +3,7 @@
 
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Product;
+use crate::cpu::quant::{Dots, Line, QuantProduct};
 
 /// Any CPU.
 #[derive(Clone, Copy)]
@@ -106,7 +107,78 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
+    fn store_low_bytes(self, x: [f32; 16], out: &mut [u8; 16]) {
+        for (o, x) in out.iter_mut().zip(x) {
+            *o = x.to_bits() as u8;
+        }
+    }
+
+    #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
         self.run(args);
+    }
+
+    fn quant_product(self, args: QuantProduct<'_>) {
+        args.run_on(self);
+    }
+}
+
+impl Dots for Portable {
+    type Float = Self;
+    type Sums = [i32; 16];
+    type Codes = [u32; 16];
+
+    #[inline(always)]
+    fn float(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn zero(self) -> [i32; 16] {
+        [0; 16]
+    }
+
+    #[inline(always)]
+    fn start_int8(self, lhs_sum: i32) -> [i32; 16] {
+        [-128 * lhs_sum; 16]
+    }
+
+    #[inline(always)]
+    fn codes(self, line: &Line) -> [u32; 16] {
+        line.0
+    }
+
+    #[inline(always)]
+    fn prefetch(self, _: &Line) {}
+
+    #[inline(always)]
+    fn nibbles(self, codes: [u32; 16]) -> ([u32; 16], [u32; 16]) {
+        let (mut low, mut high) = (codes, codes);
+        for (low, high) in low.iter_mut().zip(&mut high) {
+            *low &= 0x0f0f_0f0f;
+            *high = (*high >> 4) & 0x0f0f_0f0f;
+        }
+        (low, high)
+    }
+
+    #[inline(always)]
+    fn dot_int8(self, mut sums: [i32; 16], weights: [u32; 16], lhs: &[u8; 4]) -> [i32; 16] {
+        for (i, x) in lhs.iter().enumerate() {
+            let x = i32::from(*x as i8);
+            for (sum, w) in sums.iter_mut().zip(&weights) {
+                *sum = sum.wrapping_add((w >> (8 * i) & 0xff) as i32 * x);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn dot_int4(self, sums: [i32; 16], weights: [u32; 16], lhs: &[u8; 4]) -> [i32; 16] {
+        self.dot_int8(sums, weights, lhs)
+    }
+
+    #[inline(always)]
+    fn to_f32(self, sums: [i32; 16]) -> [f32; 16] {
+        lanes(|i| sums[i] as f32)
     }
 }

@@ -8,10 +8,9 @@ use ndarray::{ArrayView2, ArrayViewMut2, s};
 use super::layout::{PARTITIONS, pack_features, pack_weights, tiles, unpack_features};
 use super::programs::{Bound, Programs};
 use crate::backend::PackedMatrix;
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::neuron::device::DeviceTensor;
-use crate::spec::{WeightView, check_matmul};
+use crate::spec::{WeightDtype, WeightView, check_matmul};
 
 /// The tensor of `matmul` that is the matrix's.
 const WEIGHTS: &str = "weights";
@@ -68,8 +67,8 @@ impl PackedMatrix for NeuronMatrix {
         self.k
     }
 
-    fn dtype(&self) -> Dtype {
-        Dtype::Bf16
+    fn dtype(&self) -> WeightDtype {
+        WeightDtype::Bf16
     }
 
     /// Rounds `x` and the result to bf16. More rows than the largest program takes go in pieces.

@@ -27,17 +27,14 @@ use self::layout::HEAD_DIMS;
 use self::matrix::NeuronMatrix;
 use self::pages::NeuronPages;
 use self::programs::Programs;
-use super::catalog::Catalog;
+use super::catalog::{Catalog, default_dir};
 use super::device::{Core, Runtime};
 use super::error::NeuronError;
 use super::neff::Target;
 use crate::backend::{Backend, Caps, KvPages, LoadOptions, Model, PackedMatrix};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::spec::{KvSpec, ModelConfig, WeightSource, WeightView};
-
-/// The environment variable that names the folder of compiled programs.
-pub const PROGRAMS_VARIABLE: &str = "LONGHAUL_NEURON_PROGRAMS";
+use crate::spec::{KvSpec, ModelConfig, WeightDtype, WeightSource, WeightView};
 
 /// The runtime's own variable for the number of physical cores that make a logical one.
 const LNC_VARIABLE: &str = "NEURON_LOGICAL_NC_CONFIG";
@@ -48,7 +45,7 @@ const DEFAULT_PAGE_LEN: usize = 256;
 /// How the Neuron backend is to run.
 #[derive(Debug, Clone, Default)]
 pub struct NeuronOptions {
-    /// The folder of compiled programs and their manifest; by default what `LONGHAUL_NEURON_PROGRAMS` says.
+    /// The folder of compiled programs and their manifest; by default that of [`default_dir`].
     pub programs: Option<PathBuf>,
     /// The logical core, by its index in this process.
     pub core: u32,
@@ -63,16 +60,10 @@ pub struct NeuronOptions {
 /// Opens the Neuron backend on one logical core. Starts the runtime, which a process has once.
 ///
 /// # Errors
-/// [`Error::Unavailable`] without libnrt, without a folder of programs, or on a chip that is not known; [`Error::Program`] for a manifest that
-/// is wrong; [`Error::Argument`] for a core that there is not, or programs of several page lengths with none chosen.
+/// [`Error::Unavailable`] without libnrt, or on a chip that is not known; [`Error::Io`] without programs, and [`Error::Program`] for a manifest
+/// that is wrong; [`Error::Argument`] for a core that there is not, or programs of several page lengths with none chosen.
 pub fn open(options: &NeuronOptions) -> Result<Box<dyn Backend>> {
-    let dir = options.programs.clone().or_else(|| variable(PROGRAMS_VARIABLE).map(PathBuf::from));
-    let dir = dir.ok_or_else(|| Error::Unavailable {
-        what: "the Neuron backend".into(),
-        why: format!(
-            "no folder of compiled programs is named: set {PROGRAMS_VARIABLE}, or make one with kernels/compile.py"
-        ),
-    })?;
+    let dir = options.programs.clone().unwrap_or_else(|| default_dir().0);
     let catalog = Catalog::open(&dir)?;
     let page_len = page_len(&catalog, options.page_len, &dir)?;
     let core = Runtime::start()?.core(options.core)?;
@@ -88,7 +79,7 @@ pub fn open(options: &NeuronOptions) -> Result<Box<dyn Backend>> {
         page_len,
         chunk_len: page_len,
         head_dims: Some(&HEAD_DIMS),
-        weight_dtypes: vec![Dtype::Bf16],
+        weight_dtypes: vec![WeightDtype::Bf16],
         kv_dtypes: vec![Dtype::Bf16],
         n_threads: lnc as usize,
         memory_bytes,
@@ -155,8 +146,8 @@ impl Backend for NeuronBackend {
         &self.caps
     }
 
-    fn pack(&self, weight: &WeightView<'_>, dtype: Dtype) -> Result<Box<dyn PackedMatrix>> {
-        if dtype != Dtype::Bf16 {
+    fn pack(&self, weight: &WeightView<'_>, dtype: WeightDtype) -> Result<Box<dyn PackedMatrix>> {
+        if dtype != WeightDtype::Bf16 {
             let why = "the Neuron kernels are reached with weights of bf16".into();
             return Err(Error::Unavailable { what: format!("weights of {dtype}"), why });
         }

@@ -66,10 +66,9 @@ impl Entry {
             Some(format!("key is {:?}, which is no SHA-256", self.key))
         } else if !(1..=2).contains(&self.lnc) {
             Some(format!("lnc is {}, and there are 1 and 2", self.lnc))
-        } else if let Some(twice) = self.tensors.iter().find(|t| !names.insert(&t.name)) {
-            Some(format!("the tensor {:?} is there twice", twice.name))
         } else {
-            None
+            let twice = self.tensors.iter().find(|t| !names.insert(&t.name));
+            twice.map(|tensor| format!("the tensor {:?} is there twice", tensor.name))
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Trainium runs programs of fixed shapes, compiled ahead of time for a set of sizes, the buckets. A [`Request`] says what a call needs;
 //! [`Catalog::find`] gives the smallest bucket that takes it and how much is to be padded, or an error that names what is missing and the command
-//! that builds it. A program is checked when it is loaded: its SHA-256, the hash inside the NEFF, and that the file says the same as the manifest.
+//! that builds it. [`default_dir`] is where programs are looked for. A program is checked when it is loaded: its SHA-256, the hash inside the NEFF, and that the file says the same as the manifest.
 //!
 //! # The manifest
 //! `manifest.json`, UTF-8, at most 16 MiB:
@@ -23,6 +23,7 @@ mod error;
 mod manifest;
 mod request;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,25 @@ use super::neff::{HashState, Neff};
 
 /// The manifest's name in its folder.
 pub const MANIFEST: &str = "manifest.json";
+
+/// The variable that names the folder of programs.
+const DIR_VARIABLE: &str = "LONGHAUL_PROGRAMS";
+
+/// The folder of programs where nothing names one, in the working folder; `kernels/compile.py` writes there too.
+const DEFAULT_DIR: &str = "programs";
+
+/// Where programs are looked for, and who said so: the folder that `LONGHAUL_PROGRAMS` names, else `programs` in the working folder. It need
+/// not be there.
+pub fn default_dir() -> (PathBuf, &'static str) {
+    dir_of(std::env::var_os(DIR_VARIABLE))
+}
+
+fn dir_of(variable: Option<OsString>) -> (PathBuf, &'static str) {
+    match variable.filter(|dir| !dir.is_empty()) {
+        Some(dir) => (dir.into(), DIR_VARIABLE),
+        None => (DEFAULT_DIR.into(), "default"),
+    }
+}
 
 /// A folder of compiled programs.
 #[derive(Debug, Clone)]
@@ -166,5 +186,17 @@ impl<R: Read> Read for Hashed<R> {
         let n = self.file.read(buffer)?;
         self.hash.update(&buffer[..n]);
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_names_the_folder() {
+        assert_eq!(dir_of(Some("/mine".into())), (PathBuf::from("/mine"), "LONGHAUL_PROGRAMS"));
+        assert_eq!(dir_of(Some("".into())), dir_of(None));
+        assert_eq!(dir_of(None).0, Path::new("programs"));
     }
 }

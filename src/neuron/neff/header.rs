@@ -8,6 +8,9 @@ pub const HEADER_BYTES: usize = 1024;
 /// The highest major version that the runtimes 2.30 to 2.35 take.
 pub(super) const MAX_MAJOR: u64 = 2;
 
+/// Bytes of the shortest gzip stream: its header, an empty block, its trailer (RFC 1952, section 2.3).
+const MIN_DATA_BYTES: u64 = 20;
+
 /// Bytes of data that are read: a chip has 96 to 144 GiB of memory for eight cores.
 const MAX_DATA_BYTES: u64 = 64 << 30;
 
@@ -78,8 +81,8 @@ impl Header {
             return Err(NeffError::Version { major, minor });
         }
         let data_bytes = u64_at(bytes, offset::DATA_SIZE);
-        if data_bytes == 0 {
-            return Err(NeffError::NotNeff("it has no data behind its header".into()));
+        if data_bytes < MIN_DATA_BYTES {
+            return Err(NeffError::NotNeff(format!("{data_bytes} bytes of data are no archive")));
         }
         if data_bytes > MAX_DATA_BYTES {
             return Err(NeffError::TooLarge { what: "bytes of data".into(), size: data_bytes, limit: MAX_DATA_BYTES });

@@ -1,6 +1,7 @@
 //! What the weights of a checkpoint are stored as, and what running them as something else does to them.
 
 use crate::dtype::Dtype;
+use crate::spec::WeightDtype;
 
 /// Tensors by element type.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,13 +42,18 @@ impl DtypeSummary {
 
     /// A sentence on the matrices that lose bits when they run as `weights`, with `None` for bf16 as bf16 and
     /// everything else as f32. Nothing is lost by `None`, nor by f32.
-    pub fn rounding(&self, weights: Option<Dtype>) -> Option<String> {
-        let target = weights.filter(|w| *w != Dtype::F32)?;
+    pub fn rounding(&self, weights: Option<WeightDtype>) -> Option<String> {
+        let target = weights.filter(|w| *w != WeightDtype::F32)?;
         let rounded: Vec<String> = (self.counts.iter())
-            .filter(|c| c.dtype != target && c.n_matrices > 0)
+            .filter(|c| target.float() != Some(c.dtype) && c.n_matrices > 0)
             .map(|c| format!("{} stored as {}", c.n_matrices, c.dtype))
             .collect();
-        (!rounded.is_empty()).then(|| format!("matrices rounded to {target} (to nearest): {}", rounded.join(", ")))
+        let how = if target.float().is_some() {
+            format!("rounded to {target} (to nearest)")
+        } else {
+            format!("quantised to {target}")
+        };
+        (!rounded.is_empty()).then(|| format!("matrices {how}: {}", rounded.join(", ")))
     }
 }
 

@@ -7,6 +7,7 @@
 //! | a number | returns it as its status, and does nothing. A fatal one loses the device: see [`is_fatal`] |
 //! | `delay:MS` | waits, then does what it does |
 //! | `hang:MS` | waits, then returns `NRT_TIMEOUT` (5), which is fatal |
+//! | `crash` | ends the process by a signal |
 //! | `keep` | for functions that free and return nothing: does not, and leaves the pointer |
 
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub enum Action {
     Delay(Duration),
     /// It waits, and times out.
     Hang(Duration),
+    /// It ends the process.
+    Crash,
     /// It does not free.
     Keep,
 }
@@ -63,6 +66,7 @@ fn entry(text: &str) -> Option<(String, Option<u64>, Action)> {
         Some(("delay", ms)) => Action::Delay(wait(ms)?),
         Some(("hang", ms)) => Action::Hang(wait(ms)?),
         Some(_) => return None,
+        None if action == "crash" => Action::Crash,
         None if action == "keep" => Action::Keep,
         None => Action::Status(action.parse().ok()?),
     };

@@ -138,6 +138,7 @@ pub fn fault(function: &'static str) -> Result<(), i32> {
             lose(sys::NRT_TIMEOUT)
         }
         Some(Action::Status(status)) => lose(status),
+        Some(Action::Crash) => std::process::abort(),
         Some(Action::Keep) => Err(sys::NRT_SUCCESS),
     }
 }

@@ -9,6 +9,7 @@ use super::avx512::{self, Avx512};
 use super::tile::{self, dot, load, store, zero};
 use crate::cpu::isa::{Isa, Kernel, LhsElement};
 use crate::cpu::product::Product;
+use crate::cpu::quant::QuantProduct;
 
 /// Proof that this CPU has AMX-BF16 and AVX-512, and that the kernel lets us use tiles: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -39,6 +40,12 @@ impl Isa for Amx {
     #[inline(always)]
     fn product(self, args: Product<'_, u16, u16>) {
         avx512::enter(self, args);
+    }
+
+    // The integer kernel of `avx512`; tiles of int8 would give the same bits.
+    #[inline(always)]
+    fn quant_product(self, args: QuantProduct<'_>) {
+        self.0.quant_product(args);
     }
 
     #[inline(always)]
@@ -88,6 +95,10 @@ impl Isa for Amx {
     #[inline(always)]
     fn store_bf16(self, x: Self::V, out: &mut [u16; 16]) {
         self.0.store_bf16(x, out);
+    }
+    #[inline(always)]
+    fn store_low_bytes(self, x: Self::V, out: &mut [u8; 16]) {
+        self.0.store_low_bytes(x, out);
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Product;
+use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
 
 /// Proof that this CPU has AVX2 and FMA: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -162,7 +163,112 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn store_low_bytes(self, x: [__m256; 2], out: &mut [u8; 16]) {
+        let low = avx2!({
+            let byte = _mm256_set1_epi32(0xff);
+            let lanes = [_mm256_castps_si256(x[0]), _mm256_castps_si256(x[1])];
+            let words = _mm256_packus_epi32(_mm256_and_si256(lanes[0], byte), _mm256_and_si256(lanes[1], byte));
+            // Each instruction packs halves of a register apart, so the fours come out as 0, 8, 4, 12.
+            let bytes = _mm256_packus_epi16(words, words);
+            let fours = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
+            _mm256_castsi256_si128(fours)
+        });
+        // SAFETY: AVX2 as above; the store fills the array's 16 bytes, and needs no alignment.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), low) }
+    }
+
+    #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
         self.run(args);
+    }
+
+    #[inline(always)]
+    fn quant_product(self, args: QuantProduct<'_>) {
+        self.run(args);
+    }
+}
+
+/// Adds pairs of i16 to the lanes of i32.
+#[inline(always)]
+fn add_pairs(sums: __m256i, pairs: __m256i) -> __m256i {
+    avx2!(_mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))))
+}
+
+/// `VPMADDUBSW` adds two products into an i16 and saturates: `2 * 127 * 127` and `2 * 15 * 127` fit.
+impl Dots for Avx2 {
+    type Float = Self;
+    type Sums = [__m256i; 2];
+    type Codes = [__m256i; 2];
+
+    #[inline(always)]
+    fn float(self) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn zero(self) -> [__m256i; 2] {
+        avx2!([_mm256_setzero_si256(); 2])
+    }
+
+    #[inline(always)]
+    fn start_int8(self, _: i32) -> [__m256i; 2] {
+        // The codes are multiplied with their sign.
+        self.zero()
+    }
+
+    #[inline(always)]
+    fn codes(self, line: &Line) -> [__m256i; 2] {
+        let p = line.0.as_ptr().cast::<__m256i>();
+        // SAFETY: AVX2 as above; both loads lie inside the line's 64 bytes, which are aligned to 64.
+        unsafe { [_mm256_load_si256(p), _mm256_load_si256(p.add(1))] }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, line: &Line) {
+        let ahead = (&raw const *line).wrapping_add(PREFETCH_LINES);
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, codes: [__m256i; 2]) -> ([__m256i; 2], [__m256i; 2]) {
+        avx2!({
+            let low = _mm256_set1_epi8(15);
+            (
+                [_mm256_and_si256(codes[0], low), _mm256_and_si256(codes[1], low)],
+                [
+                    _mm256_and_si256(_mm256_srli_epi16::<4>(codes[0]), low),
+                    _mm256_and_si256(_mm256_srli_epi16::<4>(codes[1]), low),
+                ],
+            )
+        })
+    }
+
+    #[inline(always)]
+    fn dot_int8(self, sums: [__m256i; 2], weights: [__m256i; 2], lhs: &[u8; 4]) -> [__m256i; 2] {
+        avx2!({
+            // The sign goes over to the weight: |x| * (w * sign of x).
+            let x = _mm256_set1_epi32(i32::from_le_bytes(*lhs));
+            let (size, offset) = (_mm256_abs_epi8(x), _mm256_set1_epi8(-128));
+            let low = _mm256_sign_epi8(_mm256_xor_si256(weights[0], offset), x);
+            let high = _mm256_sign_epi8(_mm256_xor_si256(weights[1], offset), x);
+            [add_pairs(sums[0], _mm256_maddubs_epi16(size, low)), add_pairs(sums[1], _mm256_maddubs_epi16(size, high))]
+        })
+    }
+
+    #[inline(always)]
+    fn dot_int4(self, sums: [__m256i; 2], weights: [__m256i; 2], lhs: &[u8; 4]) -> [__m256i; 2] {
+        avx2!({
+            let x = _mm256_set1_epi32(i32::from_le_bytes(*lhs));
+            [
+                add_pairs(sums[0], _mm256_maddubs_epi16(weights[0], x)),
+                add_pairs(sums[1], _mm256_maddubs_epi16(weights[1], x)),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn to_f32(self, sums: [__m256i; 2]) -> [__m256; 2] {
+        avx2!([_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])])
     }
 }

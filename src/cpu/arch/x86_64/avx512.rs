@@ -2,13 +2,26 @@
 
 use std::arch::x86_64::*;
 
+use super::Avx2;
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Product;
+use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
 
 /// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512 {
+    integers: Integers,
+}
+
+/// What multiplies quantised weights. Integers are exact, so the bits are the same.
+#[derive(Clone, Copy)]
+enum Integers {
+    /// AVX-512 VNNI was detected.
+    Vnni,
+    /// The first CPUs with AVX-512 lack it.
+    Avx2(Avx2),
+}
 
 /// Calls intrinsics of AVX-512 F and BW; as in the `avx2` table, `self` is proof of the features.
 macro_rules! avx512 {
@@ -44,7 +57,8 @@ impl Isa for Avx512 {
             ("AVX-512 F", is_x86_feature_detected!("avx512f")),
             ("AVX-512 BW", is_x86_feature_detected!("avx512bw")),
         ])?;
-        Ok(Self(()))
+        let vnni = is_x86_feature_detected!("avx512vnni");
+        Ok(Self { integers: if vnni { Integers::Vnni } else { Integers::Avx2(Avx2::detect()?) } })
     }
 
     #[inline(always)]
@@ -134,7 +148,97 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn store_low_bytes(self, x: __m512, out: &mut [u8; 16]) {
+        // SAFETY: AVX-512 as above; the store is the whole array, and needs no alignment.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(x))) }
+    }
+
+    #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
         self.run(args);
+    }
+
+    #[inline(always)]
+    fn quant_product(self, args: QuantProduct<'_>) {
+        match self.integers {
+            Integers::Vnni => Vnni(self).run(args),
+            Integers::Avx2(avx2) => avx2.quant_product(args),
+        }
+    }
+}
+
+/// Proof of AVX-512 VNNI beside F and BW: made only where [`Integers::Vnni`] says so.
+#[derive(Clone, Copy)]
+struct Vnni(Avx512);
+
+impl Vnni {
+    /// As [`enter`], for the one kernel that multiplies integers.
+    #[inline(always)]
+    fn run(self, args: QuantProduct<'_>) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        fn inner(dots: Vnni, args: QuantProduct<'_>) {
+            args.run_on(dots);
+        }
+        // SAFETY: a value of `Vnni` exists only where all three were detected.
+        unsafe { inner(self, args) }
+    }
+}
+
+impl Dots for Vnni {
+    type Float = Avx512;
+    type Sums = __m512i;
+    type Codes = __m512i;
+
+    #[inline(always)]
+    fn float(self) -> Avx512 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m512i {
+        avx512!(_mm512_setzero_si512())
+    }
+
+    #[inline(always)]
+    fn start_int8(self, lhs_sum: i32) -> __m512i {
+        avx512!(_mm512_set1_epi32(-128 * lhs_sum))
+    }
+
+    #[inline(always)]
+    fn codes(self, line: &Line) -> __m512i {
+        // SAFETY: AVX-512 as above; the load is the whole line, which is aligned to 64.
+        unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, line: &Line) {
+        let ahead = (&raw const *line).wrapping_add(PREFETCH_LINES);
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, codes: __m512i) -> (__m512i, __m512i) {
+        avx512!({
+            let low = _mm512_set1_epi8(15);
+            (_mm512_and_si512(codes, low), _mm512_and_si512(_mm512_srli_epi16::<4>(codes), low))
+        })
+    }
+
+    #[inline(always)]
+    fn dot_int8(self, sums: __m512i, weights: __m512i, lhs: &[u8; 4]) -> __m512i {
+        // SAFETY: a value of `Vnni` exists only where AVX-512 VNNI was detected. The instruction wraps, and `start_int8` has taken off what 128
+        // adds, so sums that fit an i32 come out right.
+        unsafe { _mm512_dpbusd_epi32(sums, weights, _mm512_set1_epi32(i32::from_le_bytes(*lhs))) }
+    }
+
+    #[inline(always)]
+    fn dot_int4(self, sums: __m512i, weights: __m512i, lhs: &[u8; 4]) -> __m512i {
+        self.dot_int8(sums, weights, lhs)
+    }
+
+    #[inline(always)]
+    fn to_f32(self, sums: __m512i) -> __m512 {
+        avx512!(_mm512_cvtepi32_ps(sums))
     }
 }

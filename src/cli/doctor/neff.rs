@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use longhaul::Result;
 use longhaul::neuron::neff::{HashState, Neff, Tensor};
 
-use super::{Ended, print, print_json};
+use crate::cli::{Ended, print, print_json};
 
 /// Tells of the program in `path`.
 ///
@@ -47,8 +46,7 @@ fn text(neff: &Neff) -> String {
         let text = format!("{} with {}", call.kernel, arguments.join(", "));
         out.push_str(&format!("no program in it; it stands for: {}\n", text.escape_default()));
     }
-    let mut tensors = Table::new();
-    tensors.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut tensors = super::new_table();
     tensors.set_header(["", "tensor", "type", "shape", "bytes"]);
     for tensor in neff.inputs().chain(neff.outputs()) {
         let Tensor { name, kind, dtype, shape } = tensor;

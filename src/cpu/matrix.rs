@@ -1,0 +1,72 @@
+//! A packed weight matrix, whatever its elements: what a matmul needs of it.
+
+use super::columns::Columns;
+use super::isa::{Isa, LhsElement};
+use crate::error::Result;
+use crate::spec::WeightDtype;
+use crate::spec::contract::PANEL_COLS;
+
+/// Weights `W[N, K]` in panels of 16 columns of `W^T`.
+pub trait Matrix: Sized + Send + Sync + 'static {
+    /// What rows of activations are kept as before a product.
+    type Lhs<I: Isa>: LhsElement;
+
+    /// What a product makes of these rows first; nothing where they are right as they are.
+    type Operand: Default + Send + Sync;
+
+    /// Packs a matrix. The dtype is one of the type's own.
+    fn pack(columns: &Columns<'_>, dtype: WeightDtype) -> Result<Self>;
+
+    /// Outputs.
+    fn n(&self) -> usize;
+
+    /// Inputs.
+    fn k(&self) -> usize;
+
+    /// What the weights are.
+    fn dtype(&self) -> WeightDtype;
+
+    /// Row `n` of `W`, widened, `[k]`: how an embedding is read that is the output matrix too.
+    fn row(&self, n: usize, out: &mut [f32]);
+
+    /// Makes `operand` large enough for `n_rows` rows of `k` elements in any matrix of this type.
+    fn make_room(operand: &mut Self::Operand, n_rows: usize, k: usize);
+
+    /// Makes the operand of `n_rows` rows of `lhs`, whose rows are `k` long, padded to a multiple of 32. Allocates nothing if there is room.
+    fn prepare<I: Isa, S: Send>(
+        &self,
+        isa: I,
+        lhs: &[Self::Lhs<I>],
+        n_rows: usize,
+        operand: &mut Self::Operand,
+        states: &mut [S],
+    );
+
+    /// The product of a block, rows of [`Block::stride`] in `out`. Inlined into the kernel that calls it.
+    fn product<I: Isa>(&self, isa: I, lhs: &[Self::Lhs<I>], operand: &Self::Operand, block: &Block, out: &mut [f32]);
+
+    /// Number of panels.
+    fn n_panels(&self) -> usize {
+        self.n().div_ceil(PANEL_COLS)
+    }
+}
+
+/// Some rows by some panels of a product.
+pub struct Block {
+    /// First row of the left operand.
+    pub first_row: usize,
+    /// Rows, at least one.
+    pub n_rows: usize,
+    /// First panel of the matrix.
+    pub first_panel: usize,
+    /// Panels, at least one.
+    pub n_panels: usize,
+}
+
+impl Block {
+    /// Elements of a row of sums.
+    #[inline(always)]
+    pub fn stride(&self) -> usize {
+        self.n_panels * PANEL_COLS
+    }
+}

@@ -1,0 +1,20 @@
+//! Products with quantised weights: codes of 8 or 4 bits by groups of inputs, and rows quantised to 8 bits by the same groups.
+//!
+//! A group's codes multiply and add exactly, in i32, so the tables' instructions cannot differ in them; what is rounded is how the groups' sums are
+//! scaled and added, and that is one sequence for every M (DESIGN.md, "Same bits").
+//!
+//! | file | what |
+//! |---|---|
+//! | `panels` | weights, quantised and packed |
+//! | `rows` | left operands, quantised |
+//! | `dots` | the integer instructions that a kernel table must offer |
+//! | `product` | the kernel |
+
+mod dots;
+mod panels;
+mod product;
+mod rows;
+
+pub use dots::{Dots, PREFETCH_LINES};
+pub use panels::{Line, QuantPanels};
+pub use product::QuantProduct;

@@ -1,0 +1,221 @@
+//! The inner loop: quantised rows times quantised panels.
+
+use super::dots::Dots;
+use super::panels::{Line, QuantPanels, Width};
+use super::rows::QuantRows;
+use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::matrix::Block;
+use crate::spec::contract::PANEL_COLS;
+
+/// `out[r, c] = sum over groups of lhs_scale * (scale * dot + minimum * lhs_sum)` for the rows and panels of a block, in the contract's order.
+pub struct QuantProduct<'a> {
+    /// The left operand, quantised for these weights.
+    pub rows: &'a QuantRows,
+    /// The weights.
+    pub weights: &'a QuantPanels,
+    /// Which rows and panels.
+    pub block: &'a Block,
+    /// Rows of [`Block::stride`].
+    pub out: &'a mut [f32],
+}
+
+/// What the two widths of a code do differently.
+trait Code {
+    /// What a group's sums start from.
+    fn start<D: Dots>(dots: D, lhs_sum: i32) -> D::Sums;
+
+    /// Inputs of a line, in fours.
+    const QUADS: usize;
+
+    /// Adds the products of a line with the left operand's codes.
+    fn dot<D: Dots>(dots: D, sums: D::Sums, codes: &[D::Codes; 2], lhs: &[[u8; 4]]) -> D::Sums;
+
+    /// The codes of a line, in fours.
+    fn load<D: Dots>(dots: D, line: &Line) -> [D::Codes; 2];
+
+    /// Adds a group to the result.
+    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Lhs, scales: &Line, acc: Vector<D>) -> Vector<D>;
+}
+
+type Vector<D> = <<D as Dots>::Float as Isa>::V;
+
+/// A group of a row of the left operand, as numbers.
+#[derive(Clone, Copy)]
+struct Lhs {
+    scale: f32,
+    sum: f32,
+}
+
+struct Int8;
+struct Int4;
+
+impl Code for Int8 {
+    const QUADS: usize = 1;
+
+    #[inline(always)]
+    fn start<D: Dots>(dots: D, lhs_sum: i32) -> D::Sums {
+        dots.start_int8(lhs_sum)
+    }
+
+    #[inline(always)]
+    fn load<D: Dots>(dots: D, line: &Line) -> [D::Codes; 2] {
+        [dots.codes(line); 2]
+    }
+
+    #[inline(always)]
+    fn dot<D: Dots>(dots: D, sums: D::Sums, codes: &[D::Codes; 2], lhs: &[[u8; 4]]) -> D::Sums {
+        dots.dot_int8(sums, codes[0], &lhs[0])
+    }
+
+    #[inline(always)]
+    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Lhs, scales: &Line, acc: Vector<D>) -> Vector<D> {
+        let isa = dots.float();
+        isa.mul_add(isa.mul(dots.to_f32(sums), isa.splat(lhs.scale)), isa.load(scales.as_f32()), acc)
+    }
+}
+
+impl Code for Int4 {
+    const QUADS: usize = 2;
+
+    #[inline(always)]
+    fn start<D: Dots>(dots: D, _: i32) -> D::Sums {
+        dots.zero()
+    }
+
+    #[inline(always)]
+    fn load<D: Dots>(dots: D, line: &Line) -> [D::Codes; 2] {
+        let (low, high) = dots.nibbles(dots.codes(line));
+        [low, high]
+    }
+
+    #[inline(always)]
+    fn dot<D: Dots>(dots: D, sums: D::Sums, codes: &[D::Codes; 2], lhs: &[[u8; 4]]) -> D::Sums {
+        dots.dot_int4(dots.dot_int4(sums, codes[0], &lhs[0]), codes[1], &lhs[1])
+    }
+
+    #[inline(always)]
+    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Lhs, scales: &Line, acc: Vector<D>) -> Vector<D> {
+        let isa = dots.float();
+        let (scale, minimum) = isa.load_pairs(scales.as_pairs());
+        let acc = isa.mul_add(isa.mul(dots.to_f32(sums), isa.splat(lhs.scale)), scale, acc);
+        isa.mul_add(isa.splat(lhs.sum * lhs.scale), minimum, acc)
+    }
+}
+
+impl<D: Isa + Dots<Float = D>> Kernel<D> for QuantProduct<'_> {
+    #[inline(always)]
+    fn run(self, isa: D) {
+        self.run_on(isa);
+    }
+}
+
+impl QuantProduct<'_> {
+    /// Runs it; inlined into the function that has the instructions enabled.
+    #[inline(always)]
+    pub fn run_on<D: Dots>(mut self, dots: D) {
+        let (n_rows, n_panels) = (self.block.n_rows, self.block.n_panels);
+        assert!(
+            n_rows > 0 && n_panels > 0 && (n_rows - 1) * self.block.stride() + n_panels * PANEL_COLS <= self.out.len()
+        );
+        match self.weights.width {
+            Width::Int8 => self.sweep_on::<D, Int8>(dots),
+            Width::Int4 => self.sweep_on::<D, Int4>(dots),
+        }
+    }
+
+    #[inline(always)]
+    fn sweep_on<D: Dots, C: Code>(&mut self, dots: D) {
+        match D::Float::ACCUMULATORS {
+            24.. => self.sweep::<D, C, 6, 2, 6>(dots),
+            _ => self.sweep::<D, C, 3, 1, 3>(dots),
+        }
+    }
+
+    /// Rows in blocks of `TALL` by `NARROW` panels; the rest, and a row alone, by `WIDE` panels so that several streams of weights are in flight.
+    #[inline(always)]
+    fn sweep<D: Dots, C: Code, const TALL: usize, const NARROW: usize, const WIDE: usize>(&mut self, dots: D) {
+        let (n_rows, n_panels) = (self.block.n_rows, self.block.n_panels);
+        let n_tall = n_rows / TALL * TALL;
+        let mut panel = 0;
+        while n_tall > 0 && panel + NARROW <= n_panels {
+            for row in (0..n_tall).step_by(TALL) {
+                self.tile::<D, C, TALL, NARROW>(dots, row, panel);
+            }
+            panel += NARROW;
+        }
+        while n_tall > 0 && NARROW > 1 && panel < n_panels {
+            for row in (0..n_tall).step_by(TALL) {
+                self.tile::<D, C, TALL, 1>(dots, row, panel);
+            }
+            panel += 1;
+        }
+        panel = 0;
+        while panel + WIDE <= n_panels {
+            for row in n_tall..n_rows {
+                self.tile::<D, C, 1, WIDE>(dots, row, panel);
+            }
+            panel += WIDE;
+        }
+        for panel in panel..n_panels {
+            for row in n_tall..n_rows {
+                self.tile::<D, C, 1, 1>(dots, row, panel);
+            }
+        }
+    }
+
+    /// `ROWS` rows by `PANELS` panels: a group's sums in registers, then onto the result.
+    #[inline(always)]
+    fn tile<D: Dots, C: Code, const ROWS: usize, const PANELS: usize>(&mut self, dots: D, row: usize, panel: usize) {
+        let QuantPanels { group_len, n_groups, .. } = *self.weights;
+        let (code_lines, panel_lines) = (self.weights.code_lines(), self.weights.panel_lines());
+        let mut acc = [[dots.float().splat(0.0); PANELS]; ROWS];
+        let mut panels: [&[Line]; PANELS] = [&[]; PANELS];
+        for (p, lines) in panels.iter_mut().enumerate() {
+            *lines = &self.weights.lines[(self.block.first_panel + panel + p) * panel_lines..][..panel_lines];
+        }
+        for g in 0..n_groups {
+            let mut sums = [[dots.zero(); PANELS]; ROWS];
+            let mut lhs: [&[[u8; 4]]; ROWS] = [&[]; ROWS];
+            for r in 0..ROWS {
+                let group = (self.block.first_row + row + r) * n_groups + g;
+                lhs[r] = self.rows.codes[group * group_len..][..code_lines * C::QUADS * 4].as_chunks().0;
+                sums[r] = [C::start(dots, self.rows.groups[group].sum); PANELS];
+            }
+            let mut codes: [&[Line]; PANELS] = [&[]; PANELS];
+            for p in 0..PANELS {
+                codes[p] = &panels[p][g * (code_lines + 1)..][..code_lines];
+            }
+            for line_idx in 0..code_lines {
+                for p in 0..PANELS {
+                    // SAFETY: each slice of `codes` has `code_lines` lines, by its construction above.
+                    let line = unsafe { codes[p].get_unchecked(line_idx) };
+                    if ROWS == 1 {
+                        // Few rows wait for memory; many have the panel in a cache.
+                        dots.prefetch(line);
+                    }
+                    let weights = C::load(dots, line);
+                    for r in 0..ROWS {
+                        let quads = line_idx * C::QUADS..(line_idx + 1) * C::QUADS;
+                        // SAFETY: each slice of `lhs` has `code_lines * QUADS` elements, by its construction above.
+                        sums[r][p] = C::dot(dots, sums[r][p], &weights, unsafe { lhs[r].get_unchecked(quads) });
+                    }
+                }
+            }
+            for r in 0..ROWS {
+                let group = self.rows.groups[(self.block.first_row + row + r) * n_groups + g];
+                let lhs = Lhs { scale: group.scale, sum: group.sum as f32 };
+                for p in 0..PANELS {
+                    let scales = &panels[p][g * (code_lines + 1) + code_lines];
+                    acc[r][p] = C::scale(dots, sums[r][p], lhs, scales, acc[r][p]);
+                }
+            }
+        }
+        let stride = self.block.stride();
+        for (r, acc) in acc.iter().enumerate() {
+            for (p, acc) in acc.iter().enumerate() {
+                let first = (row + r) * stride + (panel + p) * PANEL_COLS;
+                dots.float().store(*acc, self.out[first..].first_chunk_mut().unwrap());
+            }
+        }
+    }
+}
