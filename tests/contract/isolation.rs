@@ -128,7 +128,11 @@ pub fn keys_before_the_window_and_after_the_query_change_no_bit(backends: &Backe
         let others = ndarray::s![..SHAPE.n_tokens - 1, .., ..];
         assert_same_bits(found.slice(others), wanted.slice(others), &format!("{}: after", name(&**backend)));
         let own = ndarray::s![SHAPE.n_tokens - 1, .., ..];
-        assert!(found.slice(own).iter().zip(wanted.slice(own)).all(|(f, w)| f != w), "what is seen is used");
+        let (found, wanted) = (found.slice(own), wanted.slice(own));
+        let mut changed = found.iter().zip(wanted).map(|(f, w)| f != w);
+        // A large key may count for nothing in a head, NaN cannot.
+        let is_used = if garbage.is_nan() { changed.all(|c| c) } else { changed.any(|c| c) };
+        assert!(is_used, "what is seen is used");
     }
 }
 

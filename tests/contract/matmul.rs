@@ -30,12 +30,12 @@ pub const DTYPES: [WeightDtype; 6] = [
 
 /// The backends that pack weights as `dtype`.
 fn taking(backends: &Backends, dtype: WeightDtype) -> impl Iterator<Item = &dyn Backend> {
-    // One length of a group stands for all.
+    // Groups of one length stand for those of any.
     let listed = if let WeightDtype::Int8 { .. } = dtype { WeightDtype::INT8 } else { dtype };
     backends.iter().map(|b| &**b).filter(move |b| b.caps().weight_dtypes.contains(&listed))
 }
 
-/// Weights `[n, k]`, rounded to `dtype`.
+/// Weights `[n, k]`, rounded to bf16 where they run as that.
 pub fn weights(n: usize, k: usize, dtype: WeightDtype) -> Array2<f32> {
     let w = Array2::from_shape_simple_fn((n, k), noise((n * 1000 + k) as u64));
     if dtype == WeightDtype::Bf16 { w.mapv(|x| half::bf16::from_f32(x).to_f32()) } else { w }
@@ -66,8 +66,8 @@ pub fn every_shape_is_close_to_the_reference(backends: &Backends) {
                 let what = format!("{} {dtype} K {k} N {n}", name(backend));
                 let Errors { rounding, lhs, out } = errors(backend);
                 let lhs = if dtype == WeightDtype::Bf16 { lhs } else { 0.0 };
-                let mut tolerance = size.mapv(|size| ((k + 2) as f64 * rounding + lhs) * size);
-                tolerance += &quantisation(&x, &w, dtype);
+                let mut tolerance =
+                    size.mapv(|size| ((k + 2) as f64 * rounding + lhs) * size) + quantisation(&x, &w, dtype);
                 tolerance.zip_mut_with(&exact, |t, y| *t += out * (*t + y.abs()));
                 let emulated = arithmetic(backend).map(|a| a.matmul(x.view(), w.view(), dtype, None));
                 let matrix = pack(backend, &w, dtype);

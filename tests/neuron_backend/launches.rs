@@ -86,3 +86,35 @@ fn a_prompt_goes_in_pieces_with_its_tokens() {
         assert_eq!((of("nrt_tensor_write"), of("nrt_tensor_read")), (4 * N_WRITES, 4), "no page crosses");
     });
 }
+
+/// Rows in the middle of a context, in a bucket with padding, whose keys the program writes behind them.
+#[test]
+fn asking_about_the_middle_of_a_context_changes_no_page() {
+    let programs = heads(2, 2, 64, &[0]);
+    on_the_stand_in(
+        "launches::asking_about_the_middle_of_a_context_changes_no_page",
+        "2_34",
+        &programs,
+        |backend, fake| {
+            let mut kv = SHAPE.pages(&*backend, 31);
+            let whole = Sequence::new(&*backend, 1, Shape { n_tokens: 40, kv_len: 2 * PAGE_LEN, ..SHAPE }, [3, 1]);
+            append(&mut *kv, &[&whole], |s| 0..s.shape.kv_len);
+            let exported = |kv: &mut dyn KvPages| {
+                let mut bytes = vec![0; 2 * kv.page_bytes()];
+                let (first, second) = bytes.split_at_mut(kv.page_bytes());
+                kv.export_page(whole.pages[0], first).unwrap();
+                kv.export_page(whole.pages[1], second).unwrap();
+                bytes
+            };
+            let before = exported(&mut *kv);
+            for kv_len in [10, PAGE_LEN - 1, PAGE_LEN + 1] {
+                let mut middle = Sequence::new(&*backend, 1, Shape { n_tokens: 3, kv_len, ..SHAPE }, [3, 1]);
+                middle.k.assign(&whole.k.slice(s![..kv_len, .., ..]));
+                middle.v.assign(&whole.v.slice(s![..kv_len, .., ..]));
+                let of = calls(&*backend, fake, &mut *kv, &[&middle]);
+                assert_eq!(of("nrt_execute"), 1);
+                assert!(exported(&mut *kv) == before, "up to {kv_len}");
+            }
+        },
+    );
+}

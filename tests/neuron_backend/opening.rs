@@ -2,11 +2,13 @@
 
 use longhaul::Error;
 use longhaul::neuron::backend::{NeuronOptions, open};
-use longhaul::neuron::catalog::PROGRAMS_VARIABLE;
 
 use crate::compiled::{Bucket, attention, folder};
 use crate::isolated::{assert_clean, isolated};
 use crate::stand_in::{heads, matrix};
+
+/// Names the folder of programs.
+const PROGRAMS_VARIABLE: &str = "LONGHAUL_PROGRAMS";
 
 #[test]
 fn the_environment_says_it_all() {
@@ -33,9 +35,9 @@ fn the_environment_says_it_all() {
 
 #[test]
 fn without_programs_nothing_is_started() {
-    isolated("opening::without_programs_nothing_is_started", "2_34", &[(PROGRAMS_VARIABLE, "/nowhere")], |fake| {
+    isolated("opening::without_programs_nothing_is_started", "2_34", &[(PROGRAMS_VARIABLE, "no/folder")], |fake| {
         let error = open(&NeuronOptions::default()).map(drop).unwrap_err();
-        assert!(matches!(&error, Error::Unavailable { why, .. } if why.contains(PROGRAMS_VARIABLE)), "{error:?}");
+        assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("no/folder/manifest.json")), "{error:?}");
         let empty = tempfile::tempdir().unwrap();
         let programs = Some(empty.path().to_path_buf());
         let error = open(&NeuronOptions { programs, ..Default::default() }).map(drop).unwrap_err();

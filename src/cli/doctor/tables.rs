@@ -22,7 +22,7 @@ pub struct TableFinding {
 
 /// The backends that there are.
 pub fn backends() -> Vec<BackendFinding> {
-    let neuron = "this version runs on CPUs only; its Trainium backend is not there yet";
+    let neuron = "models run on CPUs only; the Trainium backend has the two kernels and no model yet";
     vec![
         BackendFinding { name: "cpu", available: true, why: "" },
         BackendFinding { name: "neuron", available: false, why: neuron },

@@ -27,7 +27,7 @@ use self::layout::HEAD_DIMS;
 use self::matrix::NeuronMatrix;
 use self::pages::NeuronPages;
 use self::programs::Programs;
-use super::catalog::{self, Catalog, PROGRAMS_VARIABLE};
+use super::catalog::{Catalog, default_dir};
 use super::device::{Core, Runtime};
 use super::error::NeuronError;
 use super::neff::Target;
@@ -45,7 +45,7 @@ const DEFAULT_PAGE_LEN: usize = 256;
 /// How the Neuron backend is to run.
 #[derive(Debug, Clone, Default)]
 pub struct NeuronOptions {
-    /// The folder of compiled programs and their manifest; by default [`catalog::default_dir`].
+    /// The folder of compiled programs and their manifest; by default that of [`default_dir`].
     pub programs: Option<PathBuf>,
     /// The logical core, by its index in this process.
     pub core: u32,
@@ -60,19 +60,10 @@ pub struct NeuronOptions {
 /// Opens the Neuron backend on one logical core. Starts the runtime, which a process has once.
 ///
 /// # Errors
-/// [`Error::Unavailable`] without libnrt, without a folder of programs, or on a chip that is not known; [`Error::Program`] for a manifest that
-/// is wrong; [`Error::Argument`] for a core that there is not, or programs of several page lengths with none chosen.
+/// [`Error::Unavailable`] without libnrt, or on a chip that is not known; [`Error::Io`] without programs, and [`Error::Program`] for a manifest
+/// that is wrong; [`Error::Argument`] for a core that there is not, or programs of several page lengths with none chosen.
 pub fn open(options: &NeuronOptions) -> Result<Box<dyn Backend>> {
-    let dir = options.programs.clone().unwrap_or_else(|| catalog::default_dir().0);
-    if !dir.is_dir() {
-        return Err(Error::Unavailable {
-            what: "the Neuron backend".into(),
-            why: format!(
-                "there is no folder of compiled programs at {}: name one in {PROGRAMS_VARIABLE}, or make one with kernels/compile.py",
-                dir.display()
-            ),
-        });
-    }
+    let dir = options.programs.clone().unwrap_or_else(|| default_dir().0);
     let catalog = Catalog::open(&dir)?;
     let page_len = page_len(&catalog, options.page_len, &dir)?;
     let core = Runtime::start()?.core(options.core)?;

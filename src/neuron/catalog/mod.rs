@@ -39,7 +39,7 @@ use super::neff::{HashState, Neff};
 pub const MANIFEST: &str = "manifest.json";
 
 /// The variable that names the folder of programs.
-pub const PROGRAMS_VARIABLE: &str = "LONGHAUL_PROGRAMS";
+const DIR_VARIABLE: &str = "LONGHAUL_PROGRAMS";
 
 /// The folder of programs where nothing names one, in the working folder; `kernels/compile.py` writes there too.
 const DEFAULT_DIR: &str = "programs";
@@ -47,12 +47,12 @@ const DEFAULT_DIR: &str = "programs";
 /// Where programs are looked for, and who said so: the folder that `LONGHAUL_PROGRAMS` names, else `programs` in the working folder. It need
 /// not be there.
 pub fn default_dir() -> (PathBuf, &'static str) {
-    dir_of(std::env::var_os(PROGRAMS_VARIABLE))
+    dir_of(std::env::var_os(DIR_VARIABLE))
 }
 
 fn dir_of(variable: Option<OsString>) -> (PathBuf, &'static str) {
     match variable.filter(|dir| !dir.is_empty()) {
-        Some(dir) => (dir.into(), PROGRAMS_VARIABLE),
+        Some(dir) => (dir.into(), DIR_VARIABLE),
         None => (DEFAULT_DIR.into(), "default"),
     }
 }
