@@ -1,6 +1,7 @@
 //! What a kernel table must offer: sixteen-lane vector arithmetic and the product of rows with packed panels. Kernels are written once
 //! against [`Isa`] and compiled once per table; `arch/` holds the implementations.
 
+use super::lhs::LhsElement;
 use super::product::Product;
 use super::quant::QuantProduct;
 
@@ -27,15 +28,24 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Vectors that fit into registers as accumulators of a product.
     const ACCUMULATORS: usize;
 
-    /// Rows of the left operand that attention handles together.
+    /// Rows of the left operand that attention takes through a chunk together: a strip. A multiple of the row block of [`Isa::Lhs`].
     const ATTENTION_ROWS: usize;
 
-    /// Panels of one task of a matmul.
+    /// Strips of a block of attention at most: they pass one after the other while a chunk's keys and values are in the cache nearby.
+    const ATTENTION_STRIPS: usize = 1;
+
+    /// Most panels of one task of a matmul.
     const TASK_PANELS: usize;
 
-    /// Rows of one task of a matmul, a multiple of 16: enough to use a panel often while it lies in the cache nearby, few enough for the sums to
-    /// stay there too.
+    /// Fewest panels of a task, where there would be too few tasks for the threads.
+    const MIN_TASK_PANELS: usize = Self::TASK_PANELS;
+
+    /// Most rows of one task of a matmul, a multiple of 16: enough to use a panel often while it lies in the cache nearby, few enough for the sums
+    /// to stay there too.
     const TASK_ROWS: usize;
+
+    /// Whether a product with bf16 panels leaves its sums in tiles ([`SumLayout::Tiles`](super::product::SumLayout)).
+    const SUMS_IN_TILES: bool = false;
 
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
@@ -72,6 +82,49 @@ pub trait Isa: Copy + Send + Sync + 'static {
 
     /// Stores the lowest byte of each lane's bits.
     fn store_low_bytes(self, x: Self::V, out: &mut [u8; 16]);
+
+    /// `if x < limit { 0 } else { a * b }`
+    #[inline(always)]
+    fn mul_unless_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        self.select_lt(x, limit, self.splat(0.0), self.mul(a, b))
+    }
+
+    /// Sum of sixteen lanes in the contract's order: the upper half onto the lower, four times.
+    #[inline(always)]
+    fn reduce_add(self, x: Self::V) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(x, &mut lanes);
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                lanes[i] += lanes[i + half];
+            }
+        }
+        lanes[0]
+    }
+
+    /// Maximum of sixteen lanes; any number where one is NaN.
+    #[inline(always)]
+    fn reduce_max(self, x: Self::V) -> f32 {
+        let mut lanes = [0.0; 16];
+        self.store(x, &mut lanes);
+        lanes.into_iter().fold(f32::NEG_INFINITY, |max, lane| if lane > max { lane } else { max })
+    }
+
+    /// Rounds 32 elements to bf16 for a left operand, where a denormal counts as zero anyway.
+    #[inline(always)]
+    fn store_lhs_bf16(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
+        let (low, high) = out.split_at_mut(16);
+        self.store_bf16(a, low.first_chunk_mut().unwrap());
+        self.store_bf16(b, high.first_chunk_mut().unwrap());
+    }
+
+    /// Asks for the cache line of `x`, which will be read soon.
+    #[inline(always)]
+    fn prefetch(self, _x: &f32) {}
+
+    /// Asks for the cache line of `x`, which will be written soon.
+    #[inline(always)]
+    fn prefetch_write(self, _x: &f32) {}
 
     /// Rows times bf16 panels.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
@@ -129,77 +182,4 @@ impl<I: Isa, const SUMS: usize> Kernel<I> for RegisterLoop<SUMS> {
 pub trait Kernel<I: Isa> {
     /// Does the work. Implementations are `#[inline(always)]`.
     fn run(self, isa: I);
-}
-
-/// An element of a product's left operand, and how rows of it are laid out.
-pub trait LhsElement: Copy + Default + Send + Sync + 'static {
-    /// Rows come in blocks of this many; a buffer has whole blocks.
-    const ROW_BLOCK: usize;
-
-    /// Where element `k` of row `row` lies, in a buffer whose rows are `depth` long; sixteen elements from a multiple of sixteen on are
-    /// contiguous.
-    fn index(row: usize, k: usize, depth: usize) -> usize;
-
-    /// Stores sixteen elements, rounded if need be.
-    fn store<I: Isa>(isa: I, x: I::V, out: &mut [Self; 16]);
-
-    /// Elements of a buffer of `n_rows` rows.
-    fn buffer_len(n_rows: usize, depth: usize) -> usize {
-        n_rows.next_multiple_of(Self::ROW_BLOCK) * depth
-    }
-}
-
-/// Plain rows.
-impl LhsElement for f32 {
-    const ROW_BLOCK: usize = 1;
-
-    #[inline(always)]
-    fn index(row: usize, k: usize, depth: usize) -> usize {
-        row * depth + k
-    }
-
-    #[inline(always)]
-    fn store<I: Isa>(isa: I, x: I::V, out: &mut [f32; 16]) {
-        isa.store(x, out);
-    }
-}
-
-/// bf16 in AMX tiles of 16 rows by 32, one after the other along the row: each tile is one contiguous KiB.
-impl LhsElement for u16 {
-    const ROW_BLOCK: usize = 16;
-
-    #[inline(always)]
-    fn index(row: usize, k: usize, depth: usize) -> usize {
-        (row / 16) * 16 * depth + (k / 32) * 512 + (row % 16) * 32 + k % 32
-    }
-
-    #[inline(always)]
-    fn store<I: Isa>(isa: I, x: I::V, out: &mut [u16; 16]) {
-        isa.store_bf16(x, out);
-    }
-}
-
-/// Sum of sixteen lanes in the contract's order: the upper half onto the lower, four times.
-#[inline(always)]
-pub fn reduce_add<I: Isa>(isa: I, x: I::V) -> f32 {
-    let mut lanes = [0.0; 16];
-    isa.store(x, &mut lanes);
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-    }
-    lanes[0]
-}
-
-/// Maximum of sixteen lanes.
-#[inline(always)]
-pub fn reduce_max<I: Isa>(isa: I, x: I::V) -> f32 {
-    let mut lanes = [0.0; 16];
-    isa.store(x, &mut lanes);
-    let mut max = lanes[0];
-    for lane in lanes {
-        max = if lane > max { lane } else { max };
-    }
-    max
 }

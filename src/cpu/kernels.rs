@@ -5,12 +5,14 @@ use std::sync::Mutex;
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
 use super::attention::{Attention, AttentionPlan, Geometry, PlanLimits};
+use super::buffer::Buffer;
 use super::disjoint::Disjoint;
-use super::isa::{Isa, LhsElement};
+use super::isa::Isa;
+use super::lhs::LhsElement;
 use super::matmul::{self, Epilogue, Matmul};
 use super::matrix::Matrix;
 use super::pages::{Pages, StoreToken};
-use super::parallel::{Pool, for_each_task};
+use super::parallel::{self, Pool, for_each_task};
 use super::pointwise::{CopyRow, LhsRow};
 use super::state::{ThreadState, block_rows};
 use crate::backend::{KvPages, PackedMatrix};
@@ -20,6 +22,9 @@ use crate::spec::{AttentionArgs, KvSpec, PageId, Slot, WeightDtype, check_matmul
 
 /// Rows that one task rounds into a left operand.
 const TASK_ROWS: usize = 16;
+
+/// Rows up to which results go where they belong at once.
+const MAX_ROWS_IN_PLACE: usize = 32;
 
 /// Weights on a kernel table.
 pub struct CpuMatrix<I: Isa, W: Matrix> {
@@ -31,9 +36,11 @@ pub struct CpuMatrix<I: Isa, W: Matrix> {
 }
 
 struct MatmulBuffers<I: Isa, W: Matrix> {
-    lhs: Vec<W::Lhs<I>>,
+    lhs: Buffer<W::Lhs<I>>,
     operand: W::Operand,
-    sums: Vec<Vec<f32>>,
+    sums: Vec<Buffer<f32>>,
+    /// `[M][N]` results of many rows: a task writes a part of each, which is slow where each is in another page of 4 KiB.
+    out: Buffer<f32>,
 }
 
 impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
@@ -45,9 +52,10 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
     fn buffers(&self) -> MatmulBuffers<I, W> {
         let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         idle.unwrap_or_else(|| MatmulBuffers {
-            lhs: Vec::new(),
+            lhs: Buffer::zeroed(0),
             operand: W::Operand::default(),
-            sums: vec![vec![0.0; matmul::scratch_len::<I>()]; self.pool.n_threads()],
+            sums: (0..self.pool.n_threads()).map(|_| Buffer::zeroed(matmul::scratch_len::<I>())).collect(),
+            out: Buffer::zeroed(0),
         })
     }
 
@@ -57,7 +65,7 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
         let n_rows = x.len() / k;
         let len = <W::Lhs<I> as LhsElement>::buffer_len(n_rows, depth);
         if buffers.lhs.len() < len {
-            buffers.lhs.resize(len, Default::default());
+            buffers.lhs = Buffer::zeroed(len);
         }
         let lhs = Disjoint::new(&mut buffers.lhs);
         for_each_task(&mut buffers.sums, n_rows.div_ceil(TASK_ROWS), |_, task| {
@@ -65,9 +73,17 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
                 isa.run(CopyRow { x: &x[row * k..][..k], out: LhsRow { lhs: &lhs, row, depth } });
             }
         });
-        let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: self.weights.n(), bias: None };
+        let in_place = n_rows <= MAX_ROWS_IN_PLACE;
+        if !in_place && buffers.out.len() < out.len() {
+            buffers.out = Buffer::zeroed(out.len());
+        }
+        let result = if in_place { &mut *out } else { &mut buffers.out[..out.len()] };
+        let epilogue = Epilogue::Store { out: Disjoint::new(result), stride: self.weights.n(), bias: None };
         let matmul = Matmul { lhs: &buffers.lhs, n_rows, weights: &self.weights, epilogue };
         matmul.run(isa, &mut buffers.operand, &mut buffers.sums, |sums| sums);
+        if !in_place {
+            parallel::copy(&mut buffers.sums, &buffers.out[..out.len()], out);
+        }
     }
 }
 
@@ -121,6 +137,10 @@ struct Workspace<I: Isa> {
     limits: PlanLimits,
     plan: AttentionPlan,
     threads: Vec<ThreadState<I>>,
+    /// `[n_tokens][n_heads * head_dim]` queries and results. A block reads and writes a few heads of many tokens, each in another page of memory,
+    /// which is slow in arrays of pages of 4 KiB.
+    q: Buffer<f32>,
+    result: Buffer<f32>,
 }
 
 impl<I: Isa> CpuPages<I> {
@@ -138,17 +158,22 @@ impl<I: Isa> CpuPages<I> {
             return Workspace { geometry, ..workspace };
         }
         let n_threads = self.pool.n_threads();
+        let row_len = geometry.n_kv_heads * geometry.group * geometry.head_dim;
+        let buffer = || Buffer::zeroed(n_tokens.next_power_of_two() * row_len);
         let limits = PlanLimits {
             max_step_tokens: n_tokens.next_power_of_two(),
             max_len: max_len.next_power_of_two(),
             n_threads,
             block_rows: block_rows::<I>(&geometry),
+            min_block_rows: I::ATTENTION_ROWS,
         };
         Workspace {
             geometry,
             limits,
             plan: AttentionPlan::new(&geometry, limits),
             threads: (0..n_threads).map(|_| ThreadState::new(&geometry)).collect(),
+            q: buffer(),
+            result: buffer(),
         }
     }
 }
@@ -176,31 +201,32 @@ impl<I: Isa> KvPages for CpuPages<I> {
         Ok(())
     }
 
-    fn attention(&mut self, args: &AttentionArgs<'_>, mut out: ArrayViewMut3<'_, f32>) -> Result<()> {
-        args.validate(self.spec(), out.dim(), (self.n_pages(), PAGE_LEN))?;
+    fn attention(&mut self, args: &AttentionArgs<'_>, mut out_array: ArrayViewMut3<'_, f32>) -> Result<()> {
+        args.validate(self.spec(), out_array.dim(), (self.n_pages(), PAGE_LEN))?;
         let (geometry, ragged) = (geometry(self.spec(), args), args.ragged);
         let (n_tokens, n_heads, head_dim) = args.q.dim();
         let max_len = (0..ragged.n_seqs()).map(|s| ragged.kv_len(s)).max().unwrap_or(0);
         if n_tokens == 0 {
             return Ok(());
         }
-        let q = args.q.as_standard_layout();
-        let mut dense = vec![0.0; n_tokens * n_heads * head_dim];
         let mut workspace = self.workspace(geometry, n_tokens, max_len);
         workspace.plan.make(&geometry, &ragged);
-        let attention = Attention {
-            geometry,
-            q: q.as_slice().expect("one slice"),
-            q_stride: n_heads * head_dim,
-            layer: self.pages.layer(args.layer),
-            ragged,
-            out: Disjoint::new(&mut dense),
-            out_depth: n_heads * head_dim,
-        };
-        let Workspace { plan, threads, .. } = &mut workspace;
-        self.pool.install(|| attention.run(self.isa, plan, threads, |t| &mut t.attention));
+        let Workspace { plan, threads, q, result, .. } = &mut workspace;
+        let row_len = n_heads * head_dim;
+        let (isa, layer) = (self.isa, self.pages.layer(args.layer));
+        let (q, result) = (&mut q[..n_tokens * row_len], &mut result[..n_tokens * row_len]);
+        let queries = args.q.as_standard_layout();
+        self.pool.install(|| {
+            parallel::copy(threads, queries.as_slice().expect("one slice"), q);
+            let out = Disjoint::new(result);
+            let attention = Attention { geometry, q, q_stride: row_len, layer, ragged, out, out_depth: row_len };
+            attention.run(isa, plan, threads, |t| &mut t.attention);
+            if let Some(out) = out_array.as_slice_mut() {
+                return parallel::copy(threads, result, out);
+            }
+            out_array.iter_mut().zip(&*result).for_each(|(o, x)| *o = *x);
+        });
         self.workspace = Some(workspace);
-        out.iter_mut().zip(dense).for_each(|(o, x)| *o = x);
         Ok(())
     }
 

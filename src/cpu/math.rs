@@ -9,10 +9,16 @@ use super::isa::Isa;
 /// which rounds `n` to an integer and leaves it in the low bits, and 127, the bias of an exponent.
 #[inline(always)]
 pub fn exp<I: Isa>(isa: I, x: I::V) -> I::V {
+    let limit = isa.splat(88.0);
+    exp_of_negative(isa, isa.select_lt(limit, x, limit, x))
+}
+
+/// [`exp`] for `x <= 88`.
+#[inline(always)]
+pub fn exp_of_negative<I: Isa>(isa: I, x: I::V) -> I::V {
     const ROUND_AND_BIAS: f32 = 12_582_912.0 + 127.0;
     const COEFFICIENTS: [f32; 5] = [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_3e-1];
     let c = |x| isa.splat(x);
-    let x = isa.select_lt(c(88.0), x, c(88.0), x);
     let biased = isa.mul_add(x, c(std::f32::consts::LOG2_E), c(ROUND_AND_BIAS));
     let n = isa.sub(biased, c(ROUND_AND_BIAS));
     // ln 2 in two parts, the first short enough for its product with n to be exact.
@@ -23,7 +29,7 @@ pub fn exp<I: Isa>(isa: I, x: I::V) -> I::V {
         p = isa.mul_add(p, r, c(coefficient));
     }
     let p = isa.add(isa.mul_add(isa.mul(r, r), p, r), c(1.0));
-    isa.select_lt(x, c(-87.3), c(0.0), isa.mul(p, isa.power_of_two(biased)))
+    isa.mul_unless_lt(x, c(-87.3), p, isa.power_of_two(biased))
 }
 
 /// `x / (1 + e^-x)`

@@ -1,10 +1,12 @@
 //! `y[M, N] = x[M, K] W[N, K]^T`: packed panels, tasks of some panels by some rows, and what happens to a sum once it is there.
 
 use super::disjoint::Disjoint;
-use super::isa::{Isa, Kernel, LhsElement};
+use super::isa::{Isa, Kernel};
+use super::lhs::LhsElement;
 use super::math::silu;
 use super::matrix::{Block, Matrix};
 use super::parallel::for_each_task;
+use crate::spec::contract::PANEL_COLS;
 
 /// What becomes of the sums.
 pub enum Epilogue<'a, L> {
@@ -47,22 +49,52 @@ pub struct Matmul<'a, I: Isa, W: Matrix> {
 
 /// Elements of the buffer that each thread needs.
 pub fn scratch_len<I: Isa>() -> usize {
-    I::TASK_ROWS * I::TASK_PANELS * 16
+    I::TASK_ROWS * I::TASK_PANELS * PANEL_COLS
+}
+
+/// Tasks per thread below which they become narrower.
+const TASKS_PER_THREAD: usize = 4;
+
+/// How a matmul is cut into tasks; follows from lengths alone.
+struct Cut {
+    /// Rows of a task, a multiple of 32.
+    rows: usize,
+    /// Panels of a task, an even number.
+    panels: usize,
+    n_row_blocks: usize,
+    n_groups: usize,
+}
+
+impl Cut {
+    /// Even parts, none above what the table likes, and enough of them for all threads where there is enough to do.
+    fn new<I: Isa>(n_rows: usize, n_panels: usize, n_threads: usize) -> Self {
+        let n_row_blocks = n_rows.div_ceil(I::TASK_ROWS);
+        let rows = n_rows.div_ceil(n_row_blocks).next_multiple_of(32).min(I::TASK_ROWS);
+        let wanted = (TASKS_PER_THREAD * n_threads).div_ceil(n_row_blocks);
+        let n_groups = wanted.min(n_panels / I::MIN_TASK_PANELS).max(n_panels.div_ceil(I::TASK_PANELS));
+        let panels = n_panels.div_ceil(n_groups).next_multiple_of(2);
+        Self { rows, panels, n_row_blocks: n_rows.div_ceil(rows), n_groups: n_panels.div_ceil(panels) }
+    }
 }
 
 /// Some panels by some rows.
 struct Task<'a, 'b, I: Isa, W: Matrix> {
     matmul: &'a Matmul<'b, I, W>,
     operand: &'a W::Operand,
-    group: usize,
-    row_block: usize,
+    block: Block,
     sums: &'a mut [f32],
 }
 
 impl<I: Isa, W: Matrix> Kernel<I> for Task<'_, '_, I, W> {
     #[inline(always)]
     fn run(self, isa: I) {
-        self.matmul.task(isa, self.operand, self.group, self.row_block, self.sums);
+        let Self { matmul, operand, block, sums } = self;
+        matmul.weights.product(isa, matmul.lhs, operand, &block, sums);
+        match &matmul.epilogue {
+            Epilogue::Store { out, stride, bias } => matmul.store(isa, &block, sums, out, *stride, *bias),
+            Epilogue::Add { out, stride } => matmul.add(isa, &block, sums, out, *stride),
+            Epilogue::SiluGate { out, depth } => silu_gate(isa, &block, sums, out, *depth),
+        }
     }
 }
 
@@ -76,61 +108,77 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
         sums: impl Fn(&mut S) -> &mut [f32] + Sync,
     ) {
         self.weights.prepare(isa, self.lhs, self.n_rows, operand, states);
-        let operand = &*operand;
-        let n_groups = self.weights.n_panels().div_ceil(I::TASK_PANELS);
-        let n_row_blocks = self.n_rows.div_ceil(I::TASK_ROWS);
-        for_each_task(states, n_groups * n_row_blocks, |state, i| {
-            let (group, row_block) = (i / n_row_blocks, i % n_row_blocks);
-            isa.run(Task { matmul: self, operand, group, row_block, sums: sums(state) });
+        let (operand, n_panels) = (&*operand, self.weights.n_panels());
+        let cut = Cut::new::<I>(self.n_rows, n_panels, states.len());
+        for_each_task(states, cut.n_groups * cut.n_row_blocks, |state, i| {
+            let first_panel = i / cut.n_row_blocks * cut.panels;
+            let first_row = i % cut.n_row_blocks * cut.rows;
+            let (n_rows, n_panels) = (cut.rows.min(self.n_rows - first_row), cut.panels.min(n_panels - first_panel));
+            let layout = W::sum_layout::<I>(n_rows, n_panels);
+            let block = Block { first_row, n_rows, first_panel, n_panels, layout };
+            isa.run(Task { matmul: self, operand, block, sums: sums(state) });
         });
     }
 
+    /// The part of an output row that panel `panel` of a block covers: all of it but for the last.
     #[inline(always)]
-    fn task(&self, isa: I, operand: &W::Operand, group: usize, row_block: usize, sums: &mut [f32]) {
-        let first_panel = group * I::TASK_PANELS;
-        let first_row = row_block * I::TASK_ROWS;
-        let block = Block {
-            first_row,
-            n_rows: I::TASK_ROWS.min(self.n_rows - first_row),
-            first_panel,
-            n_panels: I::TASK_PANELS.min(self.weights.n_panels() - first_panel),
-        };
-        self.weights.product(isa, self.lhs, operand, &block, sums);
-        match &self.epilogue {
-            Epilogue::Store { out, stride, bias } => self.store(isa, &block, sums, out, *stride, *bias),
-            Epilogue::Add { out, stride } => self.add(isa, &block, sums, out, *stride),
-            Epilogue::SiluGate { out, depth } => silu_gate(isa, &block, sums, out, *depth),
-        }
-    }
-
-    /// The part of an output row that `block` covers, whole panels but for the last.
-    #[inline(always)]
-    fn columns(&self, block: &Block) -> (usize, usize) {
-        let first = block.first_panel * 16;
-        (first, block.stride().min(self.weights.n() - first))
+    fn columns(&self, block: &Block, panel: usize) -> (usize, usize) {
+        let first = (block.first_panel + panel) * PANEL_COLS;
+        (first, PANEL_COLS.min(self.weights.n() - first))
     }
 
     #[inline(always)]
     fn store(&self, isa: I, block: &Block, sums: &[f32], out: &Disjoint<'_, f32>, stride: usize, bias: Option<&[f32]>) {
-        let (first, len) = self.columns(block);
-        for (r, sums) in sums.chunks_exact(block.stride()).take(block.n_rows).enumerate() {
-            // SAFETY: a task has its own rows and columns of `out`.
-            let out = unsafe { out.slice((block.first_row + r) * stride + first, len) };
-            out.copy_from_slice(&sums[..len]);
-            if let Some(bias) = bias {
-                add_assign(isa, out, &bias[first..first + len]);
+        for row in 0..block.n_rows {
+            self.prefetch(isa, block, row + ROWS_AHEAD, out, stride);
+            for panel in 0..block.n_panels {
+                let (first, len) = self.columns(block, panel);
+                // SAFETY: a task has its own rows and columns of `out`.
+                let out = unsafe { out.slice((block.first_row + row) * stride + first, len) };
+                copy(isa, out, &sums[block.layout.index(row, panel)..][..len]);
+                if let Some(bias) = bias {
+                    add_assign(isa, out, &bias[first..first + len]);
+                }
             }
         }
     }
 
     #[inline(always)]
     fn add(&self, isa: I, block: &Block, sums: &[f32], out: &Disjoint<'_, f32>, stride: usize) {
-        let (first, len) = self.columns(block);
-        for (r, sums) in sums.chunks_exact(block.stride()).take(block.n_rows).enumerate() {
-            // SAFETY: a task has its own rows and columns of `out`.
-            let out = unsafe { out.slice((block.first_row + r) * stride + first, len) };
-            add_assign(isa, out, &sums[..len]);
+        for row in 0..block.n_rows {
+            self.prefetch(isa, block, row + ROWS_AHEAD, out, stride);
+            for panel in 0..block.n_panels {
+                let (first, len) = self.columns(block, panel);
+                // SAFETY: a task has its own rows and columns of `out`.
+                let out = unsafe { out.slice((block.first_row + row) * stride + first, len) };
+                add_assign(isa, out, &sums[block.layout.index(row, panel)..][..len]);
+            }
         }
+    }
+
+    /// Asks for what a block covers of an output row, for each of its rows is in another page of memory.
+    #[inline(always)]
+    fn prefetch(&self, isa: I, block: &Block, row: usize, out: &Disjoint<'_, f32>, stride: usize) {
+        if row < block.n_rows {
+            for panel in 0..block.n_panels {
+                let (first, len) = self.columns(block, panel);
+                // SAFETY: a task has its own rows and columns of `out`.
+                let out = unsafe { out.slice((block.first_row + row) * stride + first, len) };
+                isa.prefetch_write(&out[len - 1]);
+            }
+        }
+    }
+}
+
+/// How many rows ahead of the one that is written the next is asked for.
+const ROWS_AHEAD: usize = 2;
+
+/// `a = b`, where a panel is one vector but for the last; a call of `memcpy` costs more.
+#[inline(always)]
+fn copy<I: Isa>(isa: I, a: &mut [f32], b: &[f32]) {
+    match (a.first_chunk_mut(), b.first_chunk()) {
+        (Some(a), Some(b)) => isa.store(isa.load(b), a),
+        _ => a.copy_from_slice(b),
     }
 }
 
@@ -149,14 +197,14 @@ fn add_assign<I: Isa>(isa: I, a: &mut [f32], b: &[f32]) {
 
 #[inline(always)]
 fn silu_gate<I: Isa, L: LhsElement>(isa: I, block: &Block, sums: &[f32], out: &Disjoint<'_, L>, depth: usize) {
-    for (r, sums) in sums.chunks_exact(block.stride()).take(block.n_rows).enumerate() {
-        let (sums, _) = sums.as_chunks::<16>();
-        for (pair, [gate, up]) in sums.as_chunks::<2>().0.iter().enumerate() {
-            let k = (block.first_panel / 2 + pair) * 16;
+    for row in 0..block.n_rows {
+        for gate in (0..block.n_panels).step_by(2) {
+            let up = isa.load(sums[block.layout.index(row, gate + 1)..].first_chunk().unwrap());
+            let gated = silu(isa, isa.load(sums[block.layout.index(row, gate)..].first_chunk().unwrap()));
+            let k = (block.first_panel + gate) / 2 * PANEL_COLS;
             // SAFETY: a task has its own rows and columns of `out`.
-            let out = unsafe { out.slice(L::index(block.first_row + r, k, depth), 16) };
-            let x = isa.mul(silu(isa, isa.load(gate)), isa.load(up));
-            L::store(isa, x, out.first_chunk_mut().unwrap());
+            let out = unsafe { out.slice(L::index(block.first_row + row, k, depth), PANEL_COLS) };
+            L::store(isa, isa.mul(gated, up), out.first_chunk_mut().unwrap());
         }
     }
 }

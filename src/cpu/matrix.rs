@@ -1,7 +1,9 @@
 //! A packed weight matrix, whatever its elements: what a matmul needs of it.
 
 use super::columns::Columns;
-use super::isa::{Isa, LhsElement};
+use super::isa::Isa;
+use super::lhs::LhsElement;
+use super::product::SumLayout;
 use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::PANEL_COLS;
@@ -29,6 +31,11 @@ pub trait Matrix: Sized + Send + Sync + 'static {
     /// Row `n` of `W`, widened, `[k]`: how an embedding is read that is the output matrix too.
     fn row(&self, n: usize, out: &mut [f32]);
 
+    /// How a block's sums lie.
+    fn sum_layout<I: Isa>(_n_rows: usize, n_panels: usize) -> SumLayout {
+        SumLayout::Rows { stride: n_panels * PANEL_COLS }
+    }
+
     /// Makes `operand` large enough for `n_rows` rows of `k` elements in any matrix of this type.
     fn make_room(operand: &mut Self::Operand, n_rows: usize, k: usize);
 
@@ -42,7 +49,7 @@ pub trait Matrix: Sized + Send + Sync + 'static {
         states: &mut [S],
     );
 
-    /// The product of a block, rows of [`Block::stride`] in `out`. Inlined into the kernel that calls it.
+    /// The product of a block, as [`Block::layout`] says in `out`. Inlined into the kernel that calls it.
     fn product<I: Isa>(&self, isa: I, lhs: &[Self::Lhs<I>], operand: &Self::Operand, block: &Block, out: &mut [f32]);
 
     /// Number of panels.
@@ -61,12 +68,6 @@ pub struct Block {
     pub first_panel: usize,
     /// Panels, at least one.
     pub n_panels: usize,
-}
-
-impl Block {
-    /// Elements of a row of sums.
-    #[inline(always)]
-    pub fn stride(&self) -> usize {
-        self.n_panels * PANEL_COLS
-    }
+    /// Where the sums go.
+    pub layout: SumLayout,
 }

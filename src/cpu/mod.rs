@@ -6,12 +6,13 @@
 
 mod arch;
 mod attention;
+mod buffer;
 mod columns;
 mod disjoint;
 mod forward;
-mod huge_pages;
 mod isa;
 mod kernels;
+mod lhs;
 mod machine;
 mod math;
 mod matmul;

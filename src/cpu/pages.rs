@@ -6,8 +6,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::buffer::Buffer;
 use super::disjoint::Disjoint;
-use super::huge_pages::prefer_huge_pages;
 use super::isa::{Isa, Kernel};
 use super::panel::PanelElement;
 use crate::dtype::Dtype;
@@ -82,7 +82,7 @@ pub struct Pages {
     /// The layout of a layer.
     pub layout: PageLayout,
     n_pages: usize,
-    layers: Vec<Vec<u16>>,
+    layers: Vec<Buffer<u16>>,
     /// `[n_pages]` whether a page may hold a number that is not finite, in any slot, visible or stale. See `attention::block`.
     not_finite: Vec<AtomicBool>,
 }
@@ -174,16 +174,11 @@ impl Pages {
     /// Allocates `n_pages`, zeroed.
     pub fn new(spec: &KvSpec, n_pages: usize) -> Result<Self> {
         let layout = PageLayout::new(spec)?;
-        let layer = |_| {
-            let mut data = vec![0; n_pages * layout.page_len()];
-            prefer_huge_pages(&mut data);
-            data
-        };
         Ok(Self {
             spec: *spec,
             layout,
             n_pages,
-            layers: (0..spec.n_layers).map(layer).collect(),
+            layers: (0..spec.n_layers).map(|_| Buffer::zeroed(n_pages * layout.page_len())).collect(),
             not_finite: (0..n_pages).map(|_| AtomicBool::new(false)).collect(),
         })
     }

@@ -6,22 +6,26 @@
 
 use rayon::prelude::*;
 
+use super::buffer::{Buffer, Plain};
 use super::columns::Columns;
-use super::huge_pages::filled;
-use super::isa::{Isa, LhsElement};
+use super::isa::Isa;
+use super::lhs::LhsElement;
 use super::matrix::{Block, Matrix};
-use super::product::Product;
+use super::product::{Product, Span, SumLayout};
 use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::{PANEL_COLS, TILE_DEPTH};
 
 /// An element of a packed panel.
-pub trait PanelElement: Copy + Default + Send + Sync + 'static {
+pub trait PanelElement: Plain {
     /// Its name in files and reports.
     const DTYPE: WeightDtype;
 
     /// What the left operand of a product with it is rounded to.
     type Lhs<I: Isa>: LhsElement;
+
+    /// How a product lays its sums down, where the caller has no wish.
+    fn sum_layout<I: Isa>(n_rows: usize, n_panels: usize) -> SumLayout;
 
     /// Rows times panels.
     fn product<I: Isa>(isa: I, args: Product<'_, Self::Lhs<I>, Self>);
@@ -43,6 +47,16 @@ pub trait PanelElement: Copy + Default + Send + Sync + 'static {
 impl PanelElement for u16 {
     const DTYPE: WeightDtype = WeightDtype::Bf16;
     type Lhs<I: Isa> = I::Lhs;
+
+    #[inline(always)]
+    fn sum_layout<I: Isa>(n_rows: usize, n_panels: usize) -> SumLayout {
+        if I::SUMS_IN_TILES {
+            // All rows pass by two panels at a time, so those lie together.
+            SumLayout::Tiles { panel: n_rows.div_ceil(16), row: 1 }
+        } else {
+            SumLayout::Rows { stride: n_panels * PANEL_COLS }
+        }
+    }
 
     #[inline(always)]
     fn product<I: Isa>(isa: I, args: Product<'_, I::Lhs, u16>) {
@@ -75,6 +89,11 @@ impl PanelElement for u16 {
 impl PanelElement for f32 {
     const DTYPE: WeightDtype = WeightDtype::F32;
     type Lhs<I: Isa> = f32;
+
+    #[inline(always)]
+    fn sum_layout<I: Isa>(_: usize, n_panels: usize) -> SumLayout {
+        SumLayout::Rows { stride: n_panels * PANEL_COLS }
+    }
 
     #[inline(always)]
     fn product<I: Isa>(isa: I, args: Product<'_, f32, f32>) {
@@ -112,7 +131,7 @@ pub struct Panels<E> {
     /// `k`, padded.
     depth: usize,
     /// `[ceil(n / 16)][depth * 16]`
-    data: Vec<E>,
+    data: Buffer<E>,
 }
 
 impl<E: PanelElement> Matrix for Panels<E> {
@@ -121,7 +140,7 @@ impl<E: PanelElement> Matrix for Panels<E> {
 
     fn pack(columns: &Columns<'_>, _: WeightDtype) -> Result<Self> {
         let depth = columns.k.next_multiple_of(TILE_DEPTH);
-        let mut data = filled(columns.n_panels() * PANEL_COLS * depth, E::default());
+        let mut data = Buffer::zeroed(columns.n_panels() * PANEL_COLS * depth);
         data.par_chunks_mut(PANEL_COLS * depth).enumerate().for_each_init(
             || vec![0.0; columns.k],
             |row, (panel_idx, panel)| {
@@ -155,6 +174,11 @@ impl<E: PanelElement> Matrix for Panels<E> {
         }
     }
 
+    #[inline(always)]
+    fn sum_layout<I: Isa>(n_rows: usize, n_panels: usize) -> SumLayout {
+        E::sum_layout::<I>(n_rows, n_panels)
+    }
+
     fn make_room(_: &mut (), _: usize, _: usize) {}
 
     fn prepare<I: Isa, S: Send>(&self, _: I, _: &[E::Lhs<I>], _: usize, _: &mut (), _: &mut [S]) {}
@@ -168,14 +192,16 @@ impl<E: PanelElement> Matrix for Panels<E> {
                 lhs,
                 lhs_depth: self.depth,
                 first_row: block.first_row,
-                first_k: 0,
                 n_rows: block.n_rows,
-                panels: &self.data[block.first_panel * panel_stride..],
+                spans: &[Span {
+                    first_k: 0,
+                    depth: self.depth,
+                    panels: &self.data[block.first_panel * panel_stride..],
+                }],
                 panel_stride,
                 n_panels: block.n_panels,
-                depth: self.depth,
                 out,
-                out_stride: block.stride(),
+                layout: block.layout,
                 accumulate: false,
             },
         );

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
+use super::disjoint::Disjoint;
 use crate::error::{Error, Result};
 
 /// The pool that the backend runs on: its own, or the embedder's.
@@ -36,6 +37,20 @@ impl Pool {
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.0.install(f)
     }
+}
+
+/// Elements that one task of [`copy`] copies.
+const COPY_LEN: usize = 1 << 16;
+
+/// Copies a slice on all threads.
+pub fn copy<S: Send>(states: &mut [S], from: &[f32], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len(), "lengths of a copy");
+    let to = Disjoint::new(to);
+    for_each_task(states, from.len().div_ceil(COPY_LEN), |_, i| {
+        let from = &from[i * COPY_LEN..from.len().min((i + 1) * COPY_LEN)];
+        // SAFETY: each piece is one task's own.
+        unsafe { to.slice(i * COPY_LEN, from.len()) }.copy_from_slice(from);
+    });
 }
 
 /// Runs `task(state, i)` for every `i` below `n_tasks`, each state on one thread at a time. Threads take the next task as they become free, in

@@ -1,6 +1,7 @@
 //! What happens to a row between two products: normalisation and rotation.
 
-use super::isa::{Isa, Kernel, LhsElement, reduce_add};
+use super::isa::{Isa, Kernel};
+use super::lhs::LhsElement;
 
 /// Sixteen elements from `first` on, filled up with zeros beyond the end of the row.
 #[inline(always)]
@@ -88,7 +89,7 @@ fn inverse_rms<I: Isa>(isa: I, x: &[f32], eps: f32) -> I::V {
         let x = load_padded(isa, x, k);
         squares = isa.mul_add(x, x, squares);
     }
-    isa.splat(1.0 / (reduce_add(isa, squares) / x.len() as f32 + eps).sqrt())
+    isa.splat(1.0 / (isa.reduce_add(squares) / x.len() as f32 + eps).sqrt())
 }
 
 /// The heads of a row of q or k, in place: RMSNorm where the model has it, then RoPE (Su et al. 2021, in Hugging Face's form: element `i` pairs

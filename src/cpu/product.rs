@@ -1,10 +1,58 @@
 //! The one inner loop: rows times packed panels. Matmul and both halves of attention are made of it.
 
-use super::isa::{Isa, Kernel, LhsElement};
+use super::isa::{Isa, Kernel};
+use super::lhs::LhsElement;
 use super::panel::PanelElement;
 
-/// `out[r, p * 16 + c] (+)= sum over k of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and
-/// `n_panels` panels of 16 columns, `depth` deep. Each sum is taken in ascending k, from zero or from what `out` holds.
+/// How sums lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SumLayout {
+    /// Row by row, `stride` elements from one to the next.
+    Rows {
+        /// Elements from one row to the next.
+        stride: usize,
+    },
+    /// In tiles of 16 rows by 16 columns, one KiB each: rows of a tile never meet in a set of a cache, however wide the result is.
+    Tiles {
+        /// Tiles from one panel to the next.
+        panel: usize,
+        /// Tiles from sixteen rows to the next sixteen.
+        row: usize,
+    },
+}
+
+impl SumLayout {
+    /// Whether sums of rows that are not there have a place too.
+    #[inline(always)]
+    pub fn has_whole_tiles(self) -> bool {
+        matches!(self, Self::Tiles { .. })
+    }
+
+    /// Where the sixteen sums of a row and a panel begin.
+    #[inline(always)]
+    pub fn index(self, row: usize, panel: usize) -> usize {
+        match self {
+            Self::Rows { stride } => row * stride + panel * 16,
+            Self::Tiles { panel: by_panel, row: by_row } => {
+                (panel * by_panel + row / 16 * by_row) * 256 + row % 16 * 16
+            }
+        }
+    }
+}
+
+/// A part of the depth, with its part of the panels.
+#[derive(Clone, Copy)]
+pub struct Span<'a, E> {
+    /// First element of each row of the left operand to use; a multiple of 32.
+    pub first_k: usize,
+    /// Depth; a multiple of 32.
+    pub depth: usize,
+    /// The panels, as far apart as the product says, each `depth` deep from its start.
+    pub panels: &'a [E],
+}
+
+/// `out[r, p * 16 + c] (+)= sum over spans, then k, of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and `n_panels` panels of
+/// 16 columns. Each sum is taken span by span in ascending k, from zero or from what `out` holds.
 pub struct Product<'a, L, E> {
     /// The left operand, in the layout of [`LhsElement`], rows `lhs_depth` long.
     pub lhs: &'a [L],
@@ -12,22 +60,18 @@ pub struct Product<'a, L, E> {
     pub lhs_depth: usize,
     /// First row to use; a multiple of the row block.
     pub first_row: usize,
-    /// First element of each row to use; a multiple of 32.
-    pub first_k: usize,
     /// Rows to compute.
     pub n_rows: usize,
-    /// The panels, `panel_stride` elements apart, each `depth` deep from its start.
-    pub panels: &'a [E],
+    /// The parts of the depth, at least one.
+    pub spans: &'a [Span<'a, E>],
     /// Elements from one panel to the next.
     pub panel_stride: usize,
     /// Panels to compute.
     pub n_panels: usize,
-    /// Depth of the sum; a multiple of 32.
-    pub depth: usize,
-    /// The result; rows `out_stride` apart.
+    /// The result.
     pub out: &'a mut [f32],
-    /// Elements from one row of `out` to the next.
-    pub out_stride: usize,
+    /// Where its elements lie; plain vectors take rows alone.
+    pub layout: SumLayout,
     /// Whether to start from what `out` holds.
     pub accumulate: bool,
 }
@@ -36,13 +80,22 @@ impl<L: LhsElement, E> Product<'_, L, E> {
     /// Panics unless every element that the product touches lies inside its slice; the unchecked loads below rest on it.
     #[inline(always)]
     pub fn check(&self) {
-        assert!(self.n_rows > 0 && self.n_panels > 0 && self.depth > 0, "an empty product");
-        assert!(self.depth.is_multiple_of(32) && self.first_k.is_multiple_of(32));
-        assert!(self.first_row.is_multiple_of(L::ROW_BLOCK) && self.first_k + self.depth <= self.lhs_depth);
+        assert!(self.n_rows > 0 && self.n_panels > 0 && !self.spans.is_empty(), "an empty product");
+        assert!(self.first_row.is_multiple_of(L::ROW_BLOCK));
         assert!(L::buffer_len(self.first_row + self.n_rows, self.lhs_depth) <= self.lhs.len());
-        assert!((self.n_panels - 1) * self.panel_stride + self.depth * 16 <= self.panels.len());
-        assert!(self.n_panels * 16 <= self.out_stride);
-        assert!((self.n_rows - 1) * self.out_stride + self.n_panels * 16 <= self.out.len());
+        for Span { first_k, depth, panels } in self.spans {
+            assert!(*depth > 0 && depth.is_multiple_of(32) && first_k.is_multiple_of(32));
+            assert!(first_k + depth <= self.lhs_depth);
+            assert!((self.n_panels - 1) * self.panel_stride + depth * 16 <= panels.len());
+        }
+        match self.layout {
+            SumLayout::Rows { stride } => assert!(self.n_panels * 16 <= stride),
+            // Tiles are whole, whatever rows are asked for.
+            SumLayout::Tiles { .. } => {
+                assert!(self.layout.index((self.n_rows - 1) | 15, self.n_panels - 1) + 16 <= self.out.len());
+            }
+        }
+        assert!(self.layout.index(self.n_rows - 1, self.n_panels - 1) + 16 <= self.out.len());
     }
 }
 
@@ -122,25 +175,43 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
     panel: usize,
 ) {
     let mut sums = [[isa.splat(0.0); PANELS]; ROWS];
-    let first_out = row * args.out_stride + panel * 16;
     if args.accumulate {
         for (r, sums) in sums.iter_mut().enumerate() {
             for (p, sum) in sums.iter_mut().enumerate() {
-                *sum = isa.load(args.out[first_out + r * args.out_stride + p * 16..].first_chunk().unwrap());
+                *sum = isa.load(args.out[args.layout.index(row + r, panel + p)..].first_chunk().unwrap());
             }
         }
     }
+    for span in args.spans {
+        add_span(isa, args, span, (row, panel), &mut sums);
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (p, sum) in sums.iter().enumerate() {
+            isa.store(*sum, args.out[args.layout.index(row + r, panel + p)..].first_chunk_mut().unwrap());
+        }
+    }
+}
+
+/// Adds a span to the sums of a block.
+#[inline(always)]
+fn add_span<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
+    isa: I,
+    args: &Product<'_, f32, E>,
+    span: &Span<'_, E>,
+    (row, panel): (usize, usize),
+    sums: &mut [[I::V; PANELS]; ROWS],
+) {
     let mut lhs: [&[f32]; ROWS] = [&[]; ROWS];
     for (r, lhs) in lhs.iter_mut().enumerate() {
-        *lhs = &args.lhs[(args.first_row + row + r) * args.lhs_depth + args.first_k..][..args.depth];
+        *lhs = &args.lhs[(args.first_row + row + r) * args.lhs_depth + span.first_k..][..span.depth];
     }
     let mut panels: [&[[E; 32]]; PANELS] = [&[]; PANELS];
     for (p, chunks) in panels.iter_mut().enumerate() {
-        *chunks = args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0;
+        *chunks = span.panels[(panel + p) * args.panel_stride..][..span.depth * 16].as_chunks().0;
     }
     let mut evens = [isa.splat(0.0); PANELS];
     let mut odds = evens;
-    for pair in 0..args.depth / 2 {
+    for pair in 0..span.depth / 2 {
         for p in 0..PANELS {
             // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
             (evens[p], odds[p]) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
@@ -159,11 +230,6 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
             for p in 0..PANELS {
                 sums[r][p] = isa.mul_add(x, odds[p], sums[r][p]);
             }
-        }
-    }
-    for (r, sums) in sums.iter().enumerate() {
-        for (p, sum) in sums.iter().enumerate() {
-            isa.store(*sum, args.out[first_out + r * args.out_stride + p * 16..].first_chunk_mut().unwrap());
         }
     }
 }

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::arch::{TableVisitor, for_each_table};
-use super::isa::{Isa, Kernel, LhsElement};
+use super::buffer::Buffer;
+use super::isa::{Isa, Kernel};
+use super::lhs::LhsElement;
 use super::machine::cache_bytes;
-use super::product::Product;
+use super::product::{Product, Span, SumLayout};
 
 /// Samples of each roof.
 const SAMPLES: usize = 7;
@@ -158,18 +160,18 @@ impl<I: Isa> Work for Registers<I> {
 /// Our product, operands in the first cache.
 struct FirstCache<I: Isa> {
     isa: I,
-    lhs: Vec<I::Lhs>,
-    panels: Vec<u16>,
-    out: Vec<f32>,
+    lhs: Buffer<I::Lhs>,
+    panels: Buffer<u16>,
+    out: Buffer<f32>,
 }
 
 impl<I: Isa> FirstCache<I> {
     fn new(isa: I) -> Self {
         Self {
             isa,
-            lhs: vec![I::Lhs::default(); I::Lhs::buffer_len(I::ATTENTION_ROWS, L1_DEPTH)],
-            panels: vec![0; L1_PANELS * L1_DEPTH * 16],
-            out: vec![0.0; I::ATTENTION_ROWS * L1_PANELS * 16],
+            lhs: Buffer::zeroed(I::Lhs::buffer_len(I::ATTENTION_ROWS, L1_DEPTH)),
+            panels: Buffer::zeroed(L1_PANELS * L1_DEPTH * 16),
+            out: Buffer::zeroed(I::ATTENTION_ROWS * L1_PANELS * 16),
         }
     }
 }
@@ -199,14 +201,12 @@ impl<I: Isa> Kernel<I> for Repeat<'_, I::Lhs> {
                 lhs: self.lhs,
                 lhs_depth: L1_DEPTH,
                 first_row: 0,
-                first_k: 0,
                 n_rows: I::ATTENTION_ROWS,
-                panels: self.panels,
+                spans: &[Span { first_k: 0, depth: L1_DEPTH, panels: self.panels }],
                 panel_stride: L1_DEPTH * 16,
                 n_panels: L1_PANELS,
-                depth: L1_DEPTH,
                 out: &mut *self.out,
-                out_stride: L1_PANELS * 16,
+                layout: SumLayout::Rows { stride: L1_PANELS * 16 },
                 accumulate: false,
             });
         }

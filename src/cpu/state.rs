@@ -1,7 +1,9 @@
 //! The memory of a step, sized once from the model's limits.
 
 use super::attention::{AttentionPlan, AttentionScratch, Geometry, PlanLimits};
-use super::isa::{Isa, LhsElement};
+use super::buffer::Buffer;
+use super::isa::Isa;
+use super::lhs::LhsElement;
 use super::matmul;
 use super::matrix::Matrix;
 use crate::backend::LoadOptions;
@@ -11,15 +13,15 @@ use crate::spec::{ModelConfig, Slot};
 /// Activations of a step of up to T rows, and what threads work in.
 pub struct State<I: Isa, W: Matrix> {
     /// `[T][d_model]` the residual stream.
-    pub x: Vec<f32>,
+    pub x: Buffer<f32>,
     /// `[T][d_model]` a normalised row, as a left operand.
-    pub normed: Vec<W::Lhs<I>>,
+    pub normed: Buffer<W::Lhs<I>>,
     /// `[T][d_q + 2 d_kv]` q, k and v.
-    pub qkv: Vec<f32>,
+    pub qkv: Buffer<f32>,
     /// `[T][d_q]` what attention gives, as a left operand.
-    pub attended: Vec<W::Lhs<I>>,
+    pub attended: Buffer<W::Lhs<I>>,
     /// `[T][d_ff]` silu(gate) * up, as a left operand.
-    pub gated: Vec<W::Lhs<I>>,
+    pub gated: Buffer<W::Lhs<I>>,
     /// What the left operand of the product that runs is quantised to.
     pub operand: W::Operand,
     /// `[T]` where each row's key and value go.
@@ -39,7 +41,7 @@ pub struct State<I: Isa, W: Matrix> {
 /// What one thread works in.
 pub struct ThreadState<I: Isa> {
     /// Sums of a matmul task.
-    pub sums: Vec<f32>,
+    pub sums: Buffer<f32>,
     /// A block of attention.
     pub attention: AttentionScratch<I::Lhs>,
 }
@@ -48,15 +50,15 @@ impl<I: Isa> ThreadState<I> {
     /// Memory for the kernels.
     pub fn new(geometry: &Geometry) -> Self {
         Self {
-            sums: vec![0.0; matmul::scratch_len::<I>()],
-            attention: AttentionScratch::new(geometry, block_rows::<I>(geometry)),
+            sums: Buffer::zeroed(matmul::scratch_len::<I>()),
+            attention: AttentionScratch::new(geometry, block_rows::<I>(geometry), I::ATTENTION_ROWS),
         }
     }
 }
 
 /// Rows of an attention block: at least one token's group.
 pub fn block_rows<I: Isa>(geometry: &Geometry) -> usize {
-    I::ATTENTION_ROWS.max(geometry.group)
+    (I::ATTENTION_ROWS * I::ATTENTION_STRIPS).max(geometry.group)
 }
 
 /// Heads and scale of a model.
@@ -78,22 +80,23 @@ impl<I: Isa, W: Matrix> State<I, W> {
         let lhs = |k: usize| {
             let len =
                 <W::Lhs<I> as LhsElement>::buffer_len(t.max(options.max_logit_rows), k.next_multiple_of(TILE_DEPTH));
-            vec![Default::default(); len]
+            Buffer::zeroed(len)
         };
         let limits = PlanLimits {
             max_step_tokens: t,
             max_len: config.max_len,
             n_threads,
             block_rows: block_rows::<I>(&geometry),
+            min_block_rows: I::ATTENTION_ROWS,
         };
         let mut operand = W::Operand::default();
         let widest = config.d_model.max(config.d_q()).max(config.d_ff);
         W::make_room(&mut operand, t.max(options.max_logit_rows), widest);
         Self {
             operand,
-            x: vec![0.0; t * config.d_model],
+            x: Buffer::zeroed(t * config.d_model),
             normed: lhs(config.d_model),
-            qkv: vec![0.0; t * (config.d_q() + 2 * config.d_kv())],
+            qkv: Buffer::zeroed(t * (config.d_q() + 2 * config.d_kv())),
             attended: lhs(config.d_q()),
             gated: lhs(config.d_ff.next_multiple_of(16)),
             slots: Vec::with_capacity(t),

@@ -194,12 +194,12 @@ pub fn has_unsafe(code: &str) -> bool {
 }
 
 /// Lines, from 0, of `unsafe` without its reason: `// SAFETY:` in the 6 lines above a block or an impl, `# Safety` in the 8 above a
-/// function.
+/// function or a trait.
 pub fn unsafe_without_reason(source: &str) -> Vec<usize> {
     let code = code_only(source);
     let lines: Vec<&str> = source.lines().collect();
     let has_reason = |idx: usize, line: &str| {
-        let is_function = ["unsafe fn", "unsafe extern"].iter().any(|start| line.contains(start));
+        let is_function = ["unsafe fn", "unsafe extern", "unsafe trait"].iter().any(|start| line.contains(start));
         let (n_above, reason) = if is_function { (8, "# Safety") } else { (6, "SAFETY:") };
         lines[idx.saturating_sub(n_above)..idx].iter().any(|l| l.contains(reason))
     };

@@ -1,11 +1,15 @@
 //! One block: some tokens' queries of one group of heads, folded over chunks of keys.
 
 use super::Attention;
-use super::plan::{Part, Task, Unit};
-use super::scratch::AttentionScratch;
+use super::plan::{Part, Task, Unit, state_len};
+use super::scratch::{AttentionScratch, Geometry, strip_layout};
+use super::state::State;
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::isa::{Isa, LhsElement};
+use crate::cpu::isa::Isa;
+use crate::cpu::lhs::LhsElement;
 use crate::cpu::pointwise::{LhsRow, copy_row};
+use crate::cpu::product::SumLayout;
+use crate::spec::contract::PANEL_COLS;
 
 /// A task with what it works on.
 pub struct Block<'a, 'b, L, O> {
@@ -25,31 +29,33 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         self.write(isa);
     }
 
-    /// The chunks of one task of a split block; their states go to the parts. The leftmost task leaves the merged state of all its
-    /// chunks, every other one state per chunk.
+    /// The chunks of one task of a split block, which is a single strip; their states go to the parts. The leftmost task leaves the merged
+    /// state of all its chunks, every other one state per chunk.
     #[inline(always)]
     pub fn run_part<I: Isa<Lhs = L>>(&mut self, isa: I, part: &Part, parts: &Disjoint<'_, f32>) {
+        let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
         if part.leftmost {
             self.fold(isa);
-            for row in 0..self.n_rows() {
-                // SAFETY: the plan gives each task states of its own.
-                let out = unsafe { part_row(parts, part.first, row, self.head_dim()) };
-                let state = self.scratch.state(row, self.args.geometry.head_dim);
-                (out[0], out[1]) = (*state.max, *state.sum);
-                out[2..].copy_from_slice(state.values);
-            }
+            // SAFETY: the plan gives each task states of its own.
+            let out = unsafe { part_state(parts, part.first, n_rows, head_dim) };
+            let state = self.scratch.state(0, n_rows, head_dim);
+            out.max.copy_from_slice(state.max);
+            out.sum.copy_from_slice(state.sum);
+            out.values.copy_from_slice(state.values);
             return;
         }
         self.load_queries(isa);
-        let state_len = self.n_rows() * (2 + self.head_dim());
+        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
         for (i, chunk) in (self.task.first_chunk..self.task.end_chunk).enumerate() {
-            self.chunk(isa, chunk as usize);
-            for row in 0..self.n_rows() {
-                let chunk = self.scratch.chunk(row, self.head_dim());
-                // SAFETY: the plan gives each task states of its own.
-                let out = unsafe { part_row(parts, part.first + i * state_len, row, self.head_dim()) };
-                (out[0], out[1]) = (chunk.max, chunk.sum);
-                out[2..].copy_from_slice(chunk.values);
+            self.chunk(isa, chunk as usize, &(0..n_rows));
+            // SAFETY: as above.
+            let out = unsafe { part_state(parts, part.first + i * state_len(n_rows, head_dim), n_rows, head_dim) };
+            out.max.copy_from_slice(&self.scratch.chunk_max[..n_rows]);
+            out.sum.copy_from_slice(&self.scratch.chunk_sum[..n_rows]);
+            for (row, values) in out.values.chunks_exact_mut(head_dim).enumerate() {
+                for (panel, out) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                    *out = *self.scratch.chunk_values[layout.index(row, panel)..].first_chunk().unwrap();
+                }
             }
         }
     }
@@ -57,29 +63,28 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// Merges the states that the tasks of a split block left, left to right, and writes the result.
     #[inline(always)]
     pub fn merge_parts<I: Isa<Lhs = L>>(&mut self, isa: I, unit: &Unit, parts: &Disjoint<'_, f32>) {
-        let (head_dim, n_rows) = (self.head_dim(), self.n_rows());
-        for row in 0..n_rows {
-            self.scratch.state(row, head_dim).clear();
-            for i in 0..unit.n_states {
-                // SAFETY: all tasks of this block are done, and the last of them is this one.
-                let part = unsafe { part_row(parts, unit.first + i * n_rows * (2 + head_dim), row, head_dim) };
-                self.scratch.state(row, head_dim).merge(isa, part[0], part[1], &part[2..]);
-            }
+        let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
+        let mut state = self.scratch.state(0, n_rows, head_dim);
+        state.clear();
+        for i in 0..unit.n_states {
+            // SAFETY: all tasks of this block are done, and the last of them is this one.
+            let part = unsafe { part_state(parts, unit.first + i * state_len(n_rows, head_dim), n_rows, head_dim) };
+            state.merge(isa, part.max, part.sum, part.values, SumLayout::Rows { stride: head_dim });
         }
         self.write(isa);
     }
 
-    /// The block's chunks, merged as they come.
+    /// The block's chunks, merged as they come. All strips pass while a chunk's keys and values are in the cache nearby.
     #[inline(always)]
     fn fold<I: Isa<Lhs = L>>(&mut self, isa: I) {
+        let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
         self.load_queries(isa);
-        for row in 0..self.n_rows() {
-            self.scratch.state(row, self.head_dim()).clear();
-        }
+        self.scratch.state(0, n_rows, head_dim).clear();
         for chunk in self.task.first_chunk..self.task.end_chunk {
-            self.chunk(isa, chunk as usize);
-            for row in 0..self.n_rows() {
-                self.scratch.merge_chunk(isa, row, self.head_dim());
+            for first in (0..n_rows).step_by(I::ATTENTION_ROWS) {
+                let strip = first..n_rows.min(first + I::ATTENTION_ROWS);
+                self.chunk(isa, chunk as usize, &strip);
+                self.scratch.merge_chunk(isa, first, strip.len(), head_dim);
             }
         }
     }
@@ -87,28 +92,29 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// Queries as a left operand: row `t * group + g` is token `t`, head `g` of the group.
     #[inline(always)]
     fn load_queries<I: Isa<Lhs = L>>(&mut self, isa: I) {
-        let (head_dim, group) = (self.head_dim(), self.args.geometry.group);
-        let depth = self.args.layer.layout.k_depth;
-        let n_rows = self.n_rows();
+        let (n_rows, group, depth) = (self.n_rows(), self.args.geometry.group, self.args.layer.layout.k_depth);
+        let (args, task) = (self.args, self.task);
         let lhs = Disjoint::new(&mut self.scratch.q);
         for row in 0..n_rows {
-            let token = self.task.first_token as usize + row / group;
-            let head = self.task.kv_head as usize * group + row % group;
-            let q = &self.args.q[token * self.args.q_stride + head * head_dim..][..head_dim];
-            copy_row(isa, q, LhsRow { lhs: &lhs, row, depth });
+            if row + TOKENS_AHEAD * group < n_rows {
+                for x in query(args, task, row + TOKENS_AHEAD * group).iter().step_by(16) {
+                    isa.prefetch(x);
+                }
+            }
+            copy_row(isa, query(args, task, row), LhsRow { lhs: &lhs, row, depth });
         }
     }
 
     /// `values / sum` as rows of the result.
     #[inline(always)]
     fn write<I: Isa<Lhs = L>>(&mut self, isa: I) {
-        let (head_dim, group) = (self.head_dim(), self.args.geometry.group);
-        for row in 0..self.n_rows() {
+        let (n_rows, head_dim, group) = (self.n_rows(), self.head_dim(), self.args.geometry.group);
+        let state = self.scratch.state(0, n_rows, head_dim);
+        for (row, values) in state.values.chunks_exact(head_dim).enumerate() {
             let token = self.task.first_token as usize + row / group;
             let head = self.task.kv_head as usize * group + row % group;
-            let state = self.scratch.state(row, head_dim);
-            let factor = isa.splat(1.0 / *state.sum);
-            for (i, x) in state.values.as_chunks::<16>().0.iter().enumerate() {
+            let factor = isa.splat(1.0 / state.sum[row]);
+            for (i, x) in values.as_chunks::<16>().0.iter().enumerate() {
                 let k = head * head_dim + i * 16;
                 // SAFETY: a token and a head belong to one block, and one task of it writes.
                 let out = unsafe { self.args.out.slice(O::index(token, k, self.args.out_depth), 16) };
@@ -128,13 +134,27 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     }
 }
 
-/// One row of a state in the parts: maximum, sum, `[head_dim]` values.
+/// How many tokens ahead of the one that is read the next is asked for: each lies in another page of memory.
+const TOKENS_AHEAD: usize = 2;
+
+/// `[head_dim]` query of a row of a task's block.
+#[inline(always)]
+fn query<'a, O>(args: &'a Attention<'_, O>, task: &Task, row: usize) -> &'a [f32] {
+    let Geometry { group, head_dim, .. } = args.geometry;
+    let token = task.first_token as usize + row / group;
+    let head = task.kv_head as usize * group + row % group;
+    &args.q[token * args.q_stride + head * head_dim..][..head_dim]
+}
+
+/// A state of a block's rows in the parts: `[rows]` maxima, `[rows]` sums, `[rows][head_dim]` values.
 ///
 /// # Safety
 /// As [`Disjoint::slice`].
 #[inline(always)]
-#[expect(clippy::mut_from_ref, reason = "see Disjoint")]
-unsafe fn part_row<'a>(parts: &'a Disjoint<'_, f32>, first: usize, row: usize, head_dim: usize) -> &'a mut [f32] {
+unsafe fn part_state<'a>(parts: &'a Disjoint<'_, f32>, first: usize, n_rows: usize, head_dim: usize) -> State<'a> {
     // SAFETY: passed on to the caller.
-    unsafe { parts.slice(first + row * (2 + head_dim), 2 + head_dim) }
+    let state = unsafe { parts.slice(first, state_len(n_rows, head_dim)) };
+    let (max, state) = state.split_at_mut(n_rows);
+    let (sum, values) = state.split_at_mut(n_rows);
+    State { max, sum, values }
 }

@@ -10,6 +10,7 @@ mod block;
 mod chunk;
 mod plan;
 mod scratch;
+mod softmax;
 mod state;
 
 pub use plan::{AttentionPlan, PlanLimits};
@@ -18,7 +19,8 @@ pub use scratch::{AttentionScratch, Geometry};
 use std::sync::atomic::Ordering;
 
 use super::disjoint::Disjoint;
-use super::isa::{Isa, Kernel, LhsElement};
+use super::isa::{Isa, Kernel};
+use super::lhs::LhsElement;
 use super::pages::LayerView;
 use super::parallel::for_each_task;
 use crate::spec::Ragged;

@@ -63,8 +63,10 @@ pub struct PlanLimits {
     pub max_len: usize,
     /// Threads that tasks are made for.
     pub n_threads: usize,
-    /// Rows (tokens by heads of a group) of a block.
+    /// Rows (tokens by heads of a group) of a block at most.
     pub block_rows: usize,
+    /// Rows below which smaller blocks cost more than idle threads.
+    pub min_block_rows: usize,
 }
 
 /// The tasks of a step.
@@ -87,7 +89,7 @@ impl AttentionPlan {
             limits,
             tasks: Vec::with_capacity(n_blocks + 2 * max_split),
             units: Vec::with_capacity(max_split),
-            parts: vec![0.0; max_states * SPLIT_ROWS.max(geometry.group) * state_len(geometry)],
+            parts: vec![0.0; max_states * state_len(SPLIT_ROWS.max(geometry.group), geometry.head_dim)],
         }
     }
 
@@ -95,10 +97,19 @@ impl AttentionPlan {
     pub fn make(&mut self, geometry: &Geometry, ragged: &Ragged<'_>) {
         self.tasks.clear();
         self.units.clear();
-        let block_tokens = (self.limits.block_rows / geometry.group).max(1);
-        let n_blocks: usize =
-            (0..ragged.n_seqs()).map(|s| ragged.rows(s).len().div_ceil(block_tokens) * geometry.n_kv_heads).sum();
-        let n_parts = (TASKS_PER_THREAD * self.limits.n_threads).div_ceil(n_blocks.max(1));
+        let wanted = TASKS_PER_THREAD * self.limits.n_threads;
+        let (mut block_rows, mut block_tokens, mut n_blocks);
+        block_rows = self.limits.block_rows;
+        loop {
+            block_tokens = (block_rows / geometry.group).max(1);
+            n_blocks = (0..ragged.n_seqs()).map(|s| ragged.rows(s).len().div_ceil(block_tokens)).sum::<usize>()
+                * geometry.n_kv_heads;
+            if n_blocks >= wanted || block_rows / 2 < self.limits.min_block_rows {
+                break;
+            }
+            block_rows /= 2;
+        }
+        let n_parts = wanted.div_ceil(n_blocks.max(1));
         let may_split = self.limits.n_threads > 1 && n_parts > 1;
         let mut first_part = 0;
         for seq in 0..ragged.n_seqs() {
@@ -137,7 +148,7 @@ impl AttentionPlan {
             return first_part;
         }
         let unit = self.units.len() as u32;
-        let len = block.n_tokens as usize * geometry.group * state_len(geometry);
+        let len = state_len(block.n_tokens as usize * geometry.group, geometry.head_dim);
         let mut n_states = 0;
         for part in 0..n_parts {
             let chunk = |part: usize| block.first_chunk + (part * n_chunks / n_parts) as u32;
@@ -156,7 +167,7 @@ impl AttentionPlan {
     }
 }
 
-/// Elements of the state of one row: maximum, sum, weighted values.
-fn state_len(geometry: &Geometry) -> usize {
-    2 + geometry.head_dim
+/// Elements of the state of some rows: maxima, sums, weighted values.
+pub fn state_len(n_rows: usize, head_dim: usize) -> usize {
+    n_rows * (2 + head_dim)
 }

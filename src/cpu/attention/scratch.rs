@@ -1,8 +1,11 @@
 //! The shape of attention, and a thread's memory for it.
 
-use super::state::{ChunkState, State};
-use crate::cpu::isa::{Isa, LhsElement};
-use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, TILE_DEPTH};
+use super::state::State;
+use crate::cpu::buffer::Buffer;
+use crate::cpu::isa::Isa;
+use crate::cpu::lhs::LhsElement;
+use crate::cpu::product::SumLayout;
+use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS, TILE_DEPTH};
 
 /// Heads, and how scores are made of them.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +16,7 @@ pub struct Geometry {
     pub group: usize,
     /// Elements of a head; a multiple of 16.
     pub head_dim: usize,
-    /// Factor on the scores.
+    /// Factor on the scores; positive.
     pub scale: f32,
     /// Keys that a query sees at most.
     pub window: Option<usize>,
@@ -27,76 +30,80 @@ impl Geometry {
     }
 }
 
-/// A thread's memory for one block of up to `rows` rows.
+/// A thread's memory for one block of up to `rows` rows, which go through a chunk a strip at a time.
 pub struct AttentionScratch<L> {
     /// `[rows][k_depth]` queries.
-    pub(super) q: Vec<L>,
-    /// `[rows][CHUNK_LEN]` scores.
-    pub(super) scores: Vec<f32>,
-    /// `[rows][CHUNK_LEN]` weights.
-    pub(super) probs: Vec<L>,
-    /// `[rows]` maximum and sum of the chunk.
+    pub(super) q: Buffer<L>,
+    /// Scores of a strip over a chunk.
+    pub(super) scores: Buffer<f32>,
+    /// `[strip][CHUNK_LEN]` weights.
+    pub(super) probs: Buffer<L>,
+    /// `[strip]` maximum and sum of the chunk.
     pub(super) chunk_max: Vec<f32>,
     pub(super) chunk_sum: Vec<f32>,
-    /// `[rows][head_dim]` weighted values of the chunk.
-    pub(super) chunk_values: Vec<f32>,
+    /// Weighted values of the chunk.
+    pub(super) chunk_values: Buffer<f32>,
     /// `[rows]`, `[rows]`, `[rows][head_dim]` state of all chunks so far.
     max: Vec<f32>,
     sum: Vec<f32>,
-    values: Vec<f32>,
-    /// `[head_dim][PAGE_LEN]` and `[rows][head_dim]` for pages that hold numbers which are not finite.
-    pub(super) clean_values: Vec<u16>,
-    pub(super) isolated: Vec<f32>,
+    values: Buffer<f32>,
+    /// `[head_dim][PAGE_LEN]` values of a page and results for them, where pages hold numbers which are not finite.
+    pub(super) clean_values: Buffer<u16>,
+    pub(super) isolated: Buffer<f32>,
+}
+
+/// How a strip's scores or values lie, `n_panels` panels of them: in tiles where the table sums in tiles.
+#[inline(always)]
+pub fn strip_layout<I: Isa>(n_panels: usize) -> SumLayout {
+    if I::SUMS_IN_TILES {
+        // A row is within `n_panels` KiB of itself.
+        SumLayout::Tiles { panel: 1, row: n_panels }
+    } else {
+        SumLayout::Rows { stride: n_panels * PANEL_COLS }
+    }
 }
 
 impl<L: LhsElement> AttentionScratch<L> {
-    /// Memory for blocks of `rows` rows at most.
-    pub fn new(geometry: &Geometry, rows: usize) -> Self {
+    /// Memory for blocks of `rows` rows at most, in strips of `strip`.
+    pub fn new(geometry: &Geometry, rows: usize, strip: usize) -> Self {
         let head_dim = geometry.head_dim;
-        let lhs = |depth: usize| vec![L::default(); L::buffer_len(rows, depth)];
+        let strip = strip.min(rows).next_multiple_of(16);
+        let lhs = |rows: usize, depth: usize| Buffer::zeroed(L::buffer_len(rows, depth));
         let zeros = |n: usize| vec![0.0; n];
         Self {
-            q: lhs(head_dim.next_multiple_of(TILE_DEPTH)),
-            scores: zeros(rows * CHUNK_LEN),
-            probs: lhs(CHUNK_LEN),
-            chunk_max: zeros(rows),
-            chunk_sum: zeros(rows),
-            chunk_values: zeros(rows * head_dim),
+            q: lhs(rows, head_dim.next_multiple_of(TILE_DEPTH)),
+            scores: Buffer::zeroed(strip * CHUNK_LEN),
+            probs: lhs(strip, CHUNK_LEN),
+            chunk_max: zeros(strip),
+            chunk_sum: zeros(strip),
+            chunk_values: Buffer::zeroed(strip * head_dim),
             max: zeros(rows),
             sum: zeros(rows),
-            values: zeros(rows * head_dim),
-            clean_values: vec![0; head_dim * PAGE_LEN],
-            isolated: zeros(rows * head_dim),
+            values: Buffer::zeroed(rows * head_dim),
+            clean_values: Buffer::zeroed(head_dim * PAGE_LEN),
+            isolated: Buffer::zeroed(strip * head_dim),
         }
     }
 
-    /// The state of a row.
-    pub(super) fn state(&mut self, row: usize, head_dim: usize) -> State<'_> {
-        State {
-            max: &mut self.max[row],
-            sum: &mut self.sum[row],
-            values: &mut self.values[row * head_dim..(row + 1) * head_dim],
-        }
-    }
-
-    /// The last chunk's state of a row.
-    pub(super) fn chunk(&self, row: usize, head_dim: usize) -> ChunkState<'_> {
-        ChunkState {
-            max: self.chunk_max[row],
-            sum: self.chunk_sum[row],
-            values: &self.chunk_values[row * head_dim..(row + 1) * head_dim],
-        }
-    }
-
-    /// Appends the last chunk's state of a row to its state; a row that saw none of the chunk keeps its state as it is.
+    /// The state of some rows.
     #[inline(always)]
-    pub(super) fn merge_chunk<I: Isa>(&mut self, isa: I, row: usize, head_dim: usize) {
+    pub(super) fn state(&mut self, first: usize, n_rows: usize, head_dim: usize) -> State<'_> {
+        State {
+            max: &mut self.max[first..first + n_rows],
+            sum: &mut self.sum[first..first + n_rows],
+            values: &mut self.values[first * head_dim..(first + n_rows) * head_dim],
+        }
+    }
+
+    /// Appends the last chunk's state of a strip that begins at row `first` to its state.
+    #[inline(always)]
+    pub(super) fn merge_chunk<I: Isa>(&mut self, isa: I, first: usize, n_rows: usize, head_dim: usize) {
         let mut state = State {
-            max: &mut self.max[row],
-            sum: &mut self.sum[row],
-            values: &mut self.values[row * head_dim..(row + 1) * head_dim],
+            max: &mut self.max[first..first + n_rows],
+            sum: &mut self.sum[first..first + n_rows],
+            values: &mut self.values[first * head_dim..(first + n_rows) * head_dim],
         };
-        let values = &self.chunk_values[row * head_dim..(row + 1) * head_dim];
-        state.merge(isa, self.chunk_max[row], self.chunk_sum[row], values);
+        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
+        state.merge(isa, &self.chunk_max, &self.chunk_sum, &self.chunk_values, layout);
     }
 }

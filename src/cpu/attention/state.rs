@@ -1,50 +1,68 @@
-//! The state of one row's attention over some keys, and how two states merge.
+//! The states of rows' attention over some keys, and how they merge.
 
 use crate::cpu::isa::Isa;
 use crate::cpu::math::exp;
+use crate::cpu::pointwise::load_padded;
+use crate::cpu::product::SumLayout;
 
-/// Attention of one query over some keys: `sum = Σ exp(s_i - max)` and `values = Σ exp(s_i - max) v_i`. No keys: `max` is minus infinity.
+/// Attention of queries over some keys: `sum = Σ exp(s_i - max)` and `values = Σ exp(s_i - max) v_i`. No keys: `max` is minus infinity.
 pub struct State<'a> {
-    /// Largest score.
-    pub max: &'a mut f32,
-    /// Sum of the weights.
-    pub sum: &'a mut f32,
-    /// `[head_dim]` weighted values.
+    /// `[rows]` largest score.
+    pub max: &'a mut [f32],
+    /// `[rows]` sum of the weights.
+    pub sum: &'a mut [f32],
+    /// `[rows][head_dim]` weighted values.
     pub values: &'a mut [f32],
-}
-
-/// The state of one row over one chunk.
-pub struct ChunkState<'a> {
-    pub max: f32,
-    pub sum: f32,
-    pub values: &'a [f32],
 }
 
 impl State<'_> {
     /// No keys yet.
     #[inline(always)]
     pub fn clear(&mut self) {
-        *self.max = f32::NEG_INFINITY;
-        *self.sum = 0.0;
+        self.max.fill(f32::NEG_INFINITY);
+        self.sum.fill(0.0);
         self.values.fill(0.0);
     }
 
-    /// Appends the state of the keys to the right of these; an empty one changes nothing (FlashInfer, "Recursive attention"; Milakov and Gimelshein 2018).
+    /// Appends the states of the keys to the right of these, `[rows]` and values as `layout` says; an empty one changes nothing (FlashInfer,
+    /// "Recursive attention"; Milakov and Gimelshein 2018).
     #[inline(always)]
-    pub fn merge<I: Isa>(&mut self, isa: I, max: f32, sum: f32, values: &[f32]) {
-        if sum == 0.0 {
-            return;
+    pub fn merge<I: Isa>(&mut self, isa: I, max: &[f32], sum: &[f32], values: &[f32], layout: SumLayout) {
+        let head_dim = self.values.len() / self.max.len();
+        for first in (0..self.max.len()).step_by(16) {
+            let (old, new) = self.factors(isa, first, max, sum);
+            for row in first..self.max.len().min(first + 16) {
+                if sum[row] == 0.0 {
+                    continue;
+                }
+                let (old, new) = (isa.splat(old[row - first]), isa.splat(new[row - first]));
+                let state = self.values[row * head_dim..][..head_dim].as_chunks_mut::<16>().0;
+                for (panel, a) in state.iter_mut().enumerate() {
+                    let b = isa.load(values[layout.index(row, panel)..].first_chunk().unwrap());
+                    isa.store(isa.mul_add(b, new, isa.mul(isa.load(a), old)), a);
+                }
+            }
         }
-        let mut shift = [f32::NEG_INFINITY; 16];
-        let larger = if *self.max > max { *self.max } else { max };
-        (shift[0], shift[1]) = (*self.max - larger, max - larger);
-        let mut factors = [0.0; 16];
-        isa.store(exp(isa, isa.load(&shift)), &mut factors);
-        *self.max = larger;
-        *self.sum = *self.sum * factors[0] + sum * factors[1];
-        let (old, new) = (isa.splat(factors[0]), isa.splat(factors[1]));
-        for (a, b) in self.values.as_chunks_mut::<16>().0.iter_mut().zip(values.as_chunks::<16>().0) {
-            isa.store(isa.mul_add(isa.load(b), new, isa.mul(isa.load(a), old)), a);
+    }
+
+    /// Merges maxima and sums of sixteen rows; answers what their old values and the new ones are to be multiplied with.
+    #[inline(always)]
+    fn factors<I: Isa>(&mut self, isa: I, first: usize, max: &[f32], sum: &[f32]) -> ([f32; 16], [f32; 16]) {
+        let (m0, m1) = (load_padded(isa, self.max, first), load_padded(isa, max, first));
+        let larger = isa.max(m0, m1);
+        let (a, b) = (exp(isa, isa.sub(m0, larger)), exp(isa, isa.sub(m1, larger)));
+        let scaled = isa.mul(load_padded(isa, self.sum, first), a);
+        let merged = isa.add(scaled, isa.mul(load_padded(isa, sum, first), b));
+        let mut lanes = [[0.0; 16]; 4];
+        for (x, lanes) in [larger, merged, a, b].into_iter().zip(&mut lanes) {
+            isa.store(x, lanes);
         }
+        let [larger, merged, a, b] = lanes;
+        for (i, row) in (first..self.max.len().min(first + 16)).enumerate() {
+            if sum[row] != 0.0 {
+                (self.max[row], self.sum[row]) = (larger[i], merged[i]);
+            }
+        }
+        (a, b)
     }
 }

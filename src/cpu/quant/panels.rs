@@ -14,8 +14,8 @@ use rayon::prelude::*;
 
 use super::product::QuantProduct;
 use super::rows::QuantRows;
+use crate::cpu::buffer::{Buffer, Plain};
 use crate::cpu::columns::Columns;
-use crate::cpu::huge_pages::filled;
 use crate::cpu::isa::Isa;
 use crate::cpu::matrix::{Block, Matrix};
 use crate::error::Result;
@@ -26,6 +26,9 @@ use crate::spec::contract::{PANEL_COLS, QUANT_TINY};
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 pub struct Line(pub [u32; PANEL_COLS]);
+
+// SAFETY: sixteen integers.
+unsafe impl Plain for Line {}
 
 impl Line {
     /// The lanes as f32.
@@ -66,7 +69,7 @@ pub struct QuantPanels {
     /// Groups of a column.
     pub n_groups: usize,
     /// `[ceil(n / 16)][n_groups][lines of codes, scales]`
-    pub lines: Vec<Line>,
+    pub lines: Buffer<Line>,
 }
 
 impl QuantPanels {
@@ -140,9 +143,10 @@ impl Matrix for QuantPanels {
         let (n, k) = (columns.n, columns.k);
         let group_len = dtype.group_len(k).expect("a quantised type");
         let width = if dtype == WeightDtype::Int4 { Width::Int4 } else { Width::Int8 };
-        let mut packed = Self { n, k, dtype, width, group_len, n_groups: k.div_ceil(group_len), lines: Vec::new() };
+        let mut packed =
+            Self { n, k, dtype, width, group_len, n_groups: k.div_ceil(group_len), lines: Buffer::zeroed(0) };
         let panel_lines = packed.panel_lines();
-        let mut lines = filled(columns.n_panels() * panel_lines, Line([0; PANEL_COLS]));
+        let mut lines = Buffer::zeroed(columns.n_panels() * panel_lines);
         lines.par_chunks_mut(panel_lines).enumerate().for_each_init(
             || vec![0.0; k],
             |column, (panel_idx, panel)| {

@@ -15,7 +15,7 @@ pub struct QuantProduct<'a> {
     pub weights: &'a QuantPanels,
     /// Which rows and panels.
     pub block: &'a Block,
-    /// Rows of [`Block::stride`].
+    /// As [`Block::layout`] says.
     pub out: &'a mut [f32],
 }
 
@@ -115,7 +115,9 @@ impl QuantProduct<'_> {
     pub fn run_on<D: Dots>(mut self, dots: D) {
         let (n_rows, n_panels) = (self.block.n_rows, self.block.n_panels);
         assert!(
-            n_rows > 0 && n_panels > 0 && (n_rows - 1) * self.block.stride() + n_panels * PANEL_COLS <= self.out.len()
+            n_rows > 0
+                && n_panels > 0
+                && self.block.layout.index(n_rows - 1, n_panels - 1) + PANEL_COLS <= self.out.len()
         );
         match self.weights.width {
             Width::Int8 => self.sweep_on::<D, Int8>(dots),
@@ -210,10 +212,9 @@ impl QuantProduct<'_> {
                 }
             }
         }
-        let stride = self.block.stride();
         for (r, acc) in acc.iter().enumerate() {
             for (p, acc) in acc.iter().enumerate() {
-                let first = (row + r) * stride + (panel + p) * PANEL_COLS;
+                let first = self.block.layout.index(row + r, panel + p);
                 dots.float().store(*acc, self.out[first..].first_chunk_mut().unwrap());
             }
         }

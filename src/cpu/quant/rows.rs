@@ -2,7 +2,7 @@
 
 use super::panels::QuantPanels;
 use crate::cpu::disjoint::Disjoint;
-use crate::cpu::isa::{Isa, Kernel, reduce_add, reduce_max};
+use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::matrix::Matrix;
 use crate::cpu::parallel::for_each_task;
 use crate::cpu::pointwise::load_padded;
@@ -105,7 +105,7 @@ fn quantise_group<I: Isa>(isa: I, x: &[f32], codes: &mut [u8]) -> Group {
         // 0, or NaN where an element is not finite.
         invalid = isa.add(invalid, isa.mul(x, zero));
     }
-    let (max, invalid) = (reduce_max(isa, max), reduce_add(isa, invalid));
+    let (max, invalid) = (isa.reduce_max(max), isa.reduce_add(invalid));
     let (scale, inverse) = if max < QUANT_TINY { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
     let (inverse, round) = (isa.splat(inverse), isa.splat(ROUND));
     let mut sum = 0;

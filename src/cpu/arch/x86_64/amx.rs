@@ -4,16 +4,29 @@
 //! so one row and a thousand go the same way and get the same bits.
 
 use std::arch::asm;
+use std::arch::x86_64::*;
 
-use super::avx512::{self, Avx512};
-use super::tile::{self, dot, load, store, zero};
-use crate::cpu::isa::{Isa, Kernel, LhsElement};
+use super::avx512::Avx512;
+use super::require;
+use super::tile::{self, TILE, dot};
+use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Product;
 use crate::cpu::quant::QuantProduct;
 
-/// Proof that this CPU has AMX-BF16 and AVX-512, and that the kernel lets us use tiles: only [`Isa::detect`] makes one.
+/// Proof that this CPU has AMX-BF16, AVX-512 and AVX-512 BF16, and that the kernel lets us use tiles: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
 pub struct Amx(Avx512);
+
+/// As [`avx512::enter`](super::avx512::enter), with conversion to bf16.
+#[inline(always)]
+fn enter(isa: Amx, kernel: impl Kernel<Amx>) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn inner(isa: Amx, kernel: impl Kernel<Amx>) {
+        kernel.run(isa);
+    }
+    // SAFETY: a value of `Amx` exists only where all three were detected.
+    unsafe { inner(isa, kernel) }
+}
 
 impl Isa for Amx {
     type V = <Avx512 as Isa>::V;
@@ -22,24 +35,29 @@ impl Isa for Amx {
     const REGISTER_ROOF: &'static str = "amx-reg";
     const L1_ROOF: &'static str = "amx-l1";
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
-    const ATTENTION_ROWS: usize = 32;
-    const TASK_PANELS: usize = 8;
-    const TASK_ROWS: usize = 96;
+    const ATTENTION_ROWS: usize = 128;
+    const ATTENTION_STRIPS: usize = 2;
+    // A task's sums are 1 MiB at most, half of the second cache.
+    const TASK_PANELS: usize = 32;
+    const MIN_TASK_PANELS: usize = 4;
+    const TASK_ROWS: usize = 512;
+    const SUMS_IN_TILES: bool = true;
 
     fn detect() -> Result<Self, String> {
         let vectors = Avx512::detect()?;
+        require(&[("AVX-512 BF16", is_x86_feature_detected!("avx512bf16"))])?;
         tile::permitted()?;
         Ok(Self(vectors))
     }
 
     #[inline(always)]
     fn run(self, kernel: impl Kernel<Self>) {
-        avx512::enter(self, kernel);
+        enter(self, kernel);
     }
 
     #[inline(always)]
     fn product(self, args: Product<'_, u16, u16>) {
-        avx512::enter(self, args);
+        enter(self, args);
     }
 
     // The integer kernel of `avx512`; tiles of int8 would give the same bits.
@@ -129,235 +147,36 @@ impl Isa for Amx {
         self.0.select_lt(x, limit, a, b)
     }
     #[inline(always)]
+    fn store_lhs_bf16(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
+        // VCVTNE2PS2BF16 takes denormals for zero, as products on tiles do.
+        // SAFETY: a value of `Amx` exists only where AVX-512 BF16 was detected; the store is the array's 64 bytes, and needs no alignment.
+        unsafe {
+            let pairs: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(b, a));
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs);
+        }
+    }
+    #[inline(always)]
+    fn mul_unless_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V {
+        self.0.mul_unless_lt(x, limit, a, b)
+    }
+    #[inline(always)]
+    fn reduce_add(self, x: Self::V) -> f32 {
+        self.0.reduce_add(x)
+    }
+    #[inline(always)]
+    fn reduce_max(self, x: Self::V) -> f32 {
+        self.0.reduce_max(x)
+    }
+    #[inline(always)]
+    fn prefetch(self, x: &f32) {
+        self.0.prefetch(x);
+    }
+    #[inline(always)]
+    fn prefetch_write(self, x: &f32) {
+        self.0.prefetch_write(x);
+    }
+    #[inline(always)]
     fn power_of_two(self, x: Self::V) -> Self::V {
         self.0.power_of_two(x)
     }
-}
-
-/// Rows of a tile, and columns of a panel.
-const TILE: usize = 16;
-/// Elements of a bf16 tile; the next tile along the depth starts there.
-const TILE_LEN: usize = 512;
-
-/// The product on tiles: two row tiles by two panels while there are that many, so that four loads feed four products; up to sixteen rows go by
-/// four panels, four streams of weights.
-impl Kernel<Amx> for Product<'_, u16, u16> {
-    #[inline(always)]
-    fn run(mut self, _: Amx) {
-        self.check();
-        sweep(&mut self);
-    }
-}
-
-#[inline(always)]
-fn sweep(args: &mut Product<'_, u16, u16>) {
-    // Whatever a buffer's unused rows hold goes to sums that nobody reads.
-    let mut buffers = [[0.0; TILE * TILE]; 4];
-    let n_tiles = args.n_rows.div_ceil(TILE);
-    let mut panel = 0;
-    if n_tiles == 1 {
-        while panel + 4 <= args.n_panels {
-            block_1x4(args, panel, &mut buffers);
-            panel += 4;
-        }
-    }
-    while panel < args.n_panels {
-        let two_panels = panel + 2 <= args.n_panels;
-        let mut row_tile = 0;
-        while row_tile < n_tiles {
-            let two_tiles = row_tile + 2 <= n_tiles;
-            match (two_tiles, two_panels) {
-                (true, true) => block_2x2(args, row_tile, panel, &mut buffers),
-                (true, false) => {
-                    block_1x1(args, row_tile, panel, &mut buffers);
-                    block_1x1(args, row_tile + 1, panel, &mut buffers);
-                }
-                (false, true) => {
-                    block_1x1(args, row_tile, panel, &mut buffers);
-                    block_1x1(args, row_tile, panel + 1, &mut buffers);
-                }
-                (false, false) => block_1x1(args, row_tile, panel, &mut buffers),
-            }
-            row_tile += if two_tiles { 2 } else { 1 };
-        }
-        panel += if two_panels { 2 } else { 1 };
-    }
-}
-
-/// First element of a row tile of the left operand.
-#[inline(always)]
-fn lhs_tile(args: &Product<'_, u16, u16>, row_tile: usize) -> *const u16 {
-    let first = <u16 as LhsElement>::index(args.first_row + row_tile * TILE, args.first_k, args.lhs_depth);
-    args.lhs[first..].as_ptr()
-}
-
-#[inline(always)]
-fn panel_start(args: &Product<'_, u16, u16>, panel: usize) -> *const u16 {
-    args.panels[panel * args.panel_stride..].as_ptr()
-}
-
-/// Where a tile of the result lies while it is summed: in place, or in a buffer when it has fewer rows than sixteen.
-struct OutTile {
-    rows: *mut f32,
-    stride_bytes: usize,
-    /// First element in the result, and rows to copy there from the buffer; none when in place.
-    first: usize,
-    n_buffered: usize,
-}
-
-impl OutTile {
-    #[inline(always)]
-    fn new(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, buffer: &mut TileBuffer) -> Self {
-        let first = row_tile * TILE * args.out_stride + panel * TILE;
-        let n_rows = (args.n_rows - row_tile * TILE).min(TILE);
-        if n_rows == TILE {
-            // Inside `out` to the end of its last row, as `Product::check` has found. By `wrapping_add`, for pointers to several tiles live
-            // side by side, each from the start of `out`.
-            let rows = args.out.as_mut_ptr().wrapping_add(first);
-            return Self { rows, stride_bytes: 4 * args.out_stride, first, n_buffered: 0 };
-        }
-        if args.accumulate {
-            for (r, row) in buffer.chunks_exact_mut(TILE).take(n_rows).enumerate() {
-                row.copy_from_slice(&args.out[first + r * args.out_stride..][..TILE]);
-            }
-        }
-        Self { rows: buffer.as_mut_ptr(), stride_bytes: STRIDE, first, n_buffered: n_rows }
-    }
-
-    #[inline(always)]
-    fn finish(&self, args: &mut Product<'_, u16, u16>, buffer: &TileBuffer) {
-        for (r, row) in buffer.chunks_exact(TILE).take(self.n_buffered).enumerate() {
-            args.out[self.first + r * args.out_stride..][..TILE].copy_from_slice(row);
-        }
-    }
-}
-
-/// Sixteen rows of sixteen sums.
-type TileBuffer = [f32; TILE * TILE];
-
-/// Bytes from one row of a packed tile to the next.
-const STRIDE: usize = 64;
-
-/// A tile of sums starts from zero, or from what the result holds.
-macro_rules! start {
-    ($tile:literal, $out:expr, $args:expr) => {
-        if $args.accumulate { load!($tile, $out.rows, $out.stride_bytes) } else { zero!($tile) }
-    };
-}
-
-/// Starts the sums of `out` in tiles 0 to 3.
-///
-/// # Safety
-/// The tiles are configured, and each of `out` may be read and written.
-#[inline(always)]
-unsafe fn start_four(args: &Product<'_, u16, u16>, out: &[OutTile; 4]) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        start!("0", out[0], args);
-        start!("1", out[1], args);
-        start!("2", out[2], args);
-        start!("3", out[3], args);
-    }
-}
-
-/// Stores the sums of tiles 0 to 3.
-///
-/// # Safety
-/// As [`start_four`].
-#[inline(always)]
-unsafe fn store_four(out: &[OutTile; 4]) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        store!("0", out[0].rows, out[0].stride_bytes);
-        store!("1", out[1].rows, out[1].stride_bytes);
-        store!("2", out[2].rows, out[2].stride_bytes);
-        store!("3", out[3].rows, out[3].stride_bytes);
-    }
-}
-
-/// Copies what was summed in a buffer to the result.
-#[inline(always)]
-fn finish_four(args: &mut Product<'_, u16, u16>, out: &[OutTile; 4], buffers: &[TileBuffer; 4]) {
-    for (tile, buffer) in out.iter().zip(buffers) {
-        tile.finish(args, buffer);
-    }
-}
-
-#[inline(always)]
-fn block_2x2(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, buffers: &mut [TileBuffer; 4]) {
-    let [o0, o1, o2, o3] = &mut *buffers;
-    let out = [
-        OutTile::new(args, row_tile, panel, o0),
-        OutTile::new(args, row_tile, panel + 1, o1),
-        OutTile::new(args, row_tile + 1, panel, o2),
-        OutTile::new(args, row_tile + 1, panel + 1, o3),
-    ];
-    let (a0, a1) = (lhs_tile(args, row_tile), lhs_tile(args, row_tile + 1));
-    let (b0, b1) = (panel_start(args, panel), panel_start(args, panel + 1));
-    // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles. `Product::check` has found `depth` elements of each
-    // row tile and of each panel inside their slices, so tile `t < depth / 32` of each is readable; `out` are whole tiles, in the result or in
-    // the buffers, and nothing else reads or writes either meanwhile.
-    unsafe {
-        start_four(args, &out);
-        for t in 0..args.depth / 32 {
-            load!("4", a0.add(t * TILE_LEN), STRIDE);
-            load!("6", b0.add(t * TILE_LEN), STRIDE);
-            dot!("0", "4", "6");
-            load!("7", b1.add(t * TILE_LEN), STRIDE);
-            dot!("1", "4", "7");
-            load!("5", a1.add(t * TILE_LEN), STRIDE);
-            dot!("2", "5", "6");
-            dot!("3", "5", "7");
-        }
-        store_four(&out);
-    }
-    finish_four(args, &out, buffers);
-}
-
-#[inline(always)]
-fn block_1x4(args: &mut Product<'_, u16, u16>, panel: usize, buffers: &mut [TileBuffer; 4]) {
-    let [o0, o1, o2, o3] = &mut *buffers;
-    let out = [
-        OutTile::new(args, 0, panel, o0),
-        OutTile::new(args, 0, panel + 1, o1),
-        OutTile::new(args, 0, panel + 2, o2),
-        OutTile::new(args, 0, panel + 3, o3),
-    ];
-    let a = lhs_tile(args, 0);
-    let b = [0, 1, 2, 3].map(|p| panel_start(args, panel + p));
-    // SAFETY: as in `block_2x2`.
-    unsafe {
-        start_four(args, &out);
-        for t in 0..args.depth / 32 {
-            load!("4", a.add(t * TILE_LEN), STRIDE);
-            load!("5", b[0].add(t * TILE_LEN), STRIDE);
-            dot!("0", "4", "5");
-            load!("6", b[1].add(t * TILE_LEN), STRIDE);
-            dot!("1", "4", "6");
-            load!("7", b[2].add(t * TILE_LEN), STRIDE);
-            dot!("2", "4", "7");
-            load!("5", b[3].add(t * TILE_LEN), STRIDE);
-            dot!("3", "4", "5");
-        }
-        store_four(&out);
-    }
-    finish_four(args, &out, buffers);
-}
-
-#[inline(always)]
-fn block_1x1(args: &mut Product<'_, u16, u16>, row_tile: usize, panel: usize, buffers: &mut [TileBuffer; 4]) {
-    let buffer = &mut buffers[0];
-    let out = OutTile::new(args, row_tile, panel, buffer);
-    let (a, b) = (lhs_tile(args, row_tile), panel_start(args, panel));
-    // SAFETY: as in `block_2x2`.
-    unsafe {
-        start!("0", out, args);
-        for t in 0..args.depth / 32 {
-            load!("4", a.add(t * TILE_LEN), STRIDE);
-            load!("6", b.add(t * TILE_LEN), STRIDE);
-            dot!("0", "4", "6");
-        }
-        store!("0", out.rows, out.stride_bytes);
-    }
-    out.finish(args, buffer);
 }

@@ -154,6 +154,39 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn mul_unless_lt(self, x: __m512, limit: __m512, a: __m512, b: __m512) -> __m512 {
+        avx512!(_mm512_maskz_mul_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, limit), a, b))
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, x: __m512) -> f32 {
+        avx512!({
+            let x = _mm512_add_ps(x, _mm512_shuffle_f32x4::<0b01_00_11_10>(x, x));
+            let x = _mm512_add_ps(x, _mm512_shuffle_f32x4::<0b10_11_00_01>(x, x));
+            let x = _mm512_castps512_ps128(x);
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
+        })
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, x: __m512) -> f32 {
+        avx512!(_mm512_reduce_max_ps(x))
+    }
+
+    #[inline(always)]
+    fn prefetch(self, x: &f32) {
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *x).cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_write(self, x: &f32) {
+        // SAFETY: a prefetch reads nothing; processors that lack this one take it as no operation.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>((&raw const *x).cast()) }
+    }
+
+    #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
         self.run(args);
     }

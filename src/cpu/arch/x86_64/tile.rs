@@ -5,6 +5,9 @@
 
 use std::arch::asm;
 
+/// Rows of a tile, and columns of a panel.
+pub const TILE: usize = 16;
+
 /// Whether the operating system lets this process use tile data (Linux: `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`), and the CPU has it.
 ///
 /// Leaf 7 tells of AMX. Leaves 0x1D and 0x1E describe palette 1, but some hypervisors hide them, so palette 1 is taken as the manual gives it: 8
@@ -99,4 +102,11 @@ macro_rules! dot {
     };
 }
 
-pub(super) use {dot, load, store, zero};
+/// Asks for the line at `ptr` in the second cache.
+macro_rules! prefetch {
+    ($ptr:expr) => {
+        asm!("prefetcht1 [{p}]", p = in(reg) $ptr, options(nostack, readonly))
+    };
+}
+
+pub(super) use {dot, load, prefetch, store, zero};

@@ -1,0 +1,125 @@
+//! From the scores of a strip over a chunk to weights, their maximum and their sum.
+
+use std::ops::Range;
+
+use super::block::Block;
+use super::scratch::{AttentionScratch, strip_layout};
+use crate::cpu::isa::Isa;
+use crate::cpu::lhs::LhsElement;
+use crate::cpu::math::exp_of_negative;
+use crate::spec::contract::{CHUNK_LEN, PANEL_COLS};
+
+/// Panels of scores of a chunk.
+const N_PANELS: usize = CHUNK_LEN / PANEL_COLS;
+
+/// Rows whose maxima are taken before the first of them gets its weights. A row waits for its maximum, sixteen rows do not wait for each other; and
+/// their scores stay in the first cache.
+const BATCH: usize = 16;
+
+impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
+    /// Turns the scores of rows `strip`, of which a row's visible keys count, into weights `exp(s * scale - max)`, zero elsewhere in the tiles of
+    /// keys `tiles`; leaves maxima and sums. A sum is taken in sixteen lanes, before the weights are rounded.
+    #[inline(always)]
+    pub(super) fn softmax<I: Isa<Lhs = L>>(
+        &mut self,
+        isa: I,
+        chunk: usize,
+        strip: &Range<usize>,
+        tiles: &Range<usize>,
+    ) {
+        for first in (0..strip.len()).step_by(BATCH) {
+            let rows = first..strip.len().min(first + BATCH);
+            for row in rows.clone() {
+                let scores = Scores::new::<I>(&self.scratch.scores, row, self.visible(chunk, strip.start + row));
+                self.scratch.chunk_max[row] = scores.max(isa) * self.args.geometry.scale;
+            }
+            for row in rows {
+                self.weights(isa, chunk, strip, tiles, row);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn weights<I: Isa<Lhs = L>>(
+        &mut self,
+        isa: I,
+        chunk: usize,
+        strip: &Range<usize>,
+        tiles: &Range<usize>,
+        row: usize,
+    ) {
+        let (scale, shift) = (isa.splat(self.args.geometry.scale), isa.splat(self.scratch.chunk_max[row]));
+        let visible = self.visible(chunk, strip.start + row);
+        let AttentionScratch { scores, probs, chunk_sum, .. } = &mut *self.scratch;
+        let scores = Scores::new::<I>(scores, row, visible);
+        let mut sum = isa.splat(0.0);
+        for panel in (tiles.start / PANEL_COLS..tiles.end / PANEL_COLS).step_by(2) {
+            let a = scores.weights(isa, panel, scale, shift);
+            let b = scores.weights(isa, panel + 1, scale, shift);
+            sum = isa.add(isa.add(sum, a), b);
+            let out = &mut probs[L::index(row, panel * PANEL_COLS, CHUNK_LEN)..];
+            L::store_pair(isa, a, b, out.first_chunk_mut().unwrap());
+        }
+        chunk_sum[row] = isa.reduce_add(sum);
+    }
+}
+
+/// The scores of a row, of which some count.
+struct Scores<'a> {
+    /// From the row's first on.
+    scores: &'a [f32],
+    /// Elements from one panel's to the next's.
+    stride: usize,
+    /// Keys that count.
+    visible: Range<usize>,
+}
+
+impl<'a> Scores<'a> {
+    /// Those of row `row` of a strip.
+    #[inline(always)]
+    fn new<I: Isa>(scores: &'a [f32], row: usize, visible: Range<usize>) -> Self {
+        let layout = strip_layout::<I>(N_PANELS);
+        Self { scores: &scores[layout.index(row, 0)..], stride: layout.index(0, 1), visible }
+    }
+
+    /// Panels that have keys that count.
+    #[inline(always)]
+    fn panels(&self) -> Range<usize> {
+        self.visible.start / PANEL_COLS..self.visible.end.div_ceil(PANEL_COLS)
+    }
+
+    /// The largest that counts. Rounding keeps order and the scale is positive, so the largest product with it is that of the largest score.
+    #[inline(always)]
+    fn max<I: Isa>(&self, isa: I) -> f32 {
+        let mut max = isa.splat(f32::NEG_INFINITY);
+        for panel in self.panels() {
+            max = isa.max(self.load(isa, panel), max);
+        }
+        isa.reduce_max(max)
+    }
+
+    /// Sixteen scores, minus infinity for keys that do not count.
+    #[inline(always)]
+    fn load<I: Isa>(&self, isa: I, panel: usize) -> I::V {
+        let (scores, first) = (self.scores[panel * self.stride..].first_chunk().unwrap(), panel * PANEL_COLS);
+        if self.visible.start <= first && first + PANEL_COLS <= self.visible.end {
+            return isa.load(scores);
+        }
+        let mut lanes = [f32::NEG_INFINITY; PANEL_COLS];
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            if self.visible.contains(&(first + i)) {
+                *lane = scores[i];
+            }
+        }
+        isa.load(&lanes)
+    }
+
+    /// Sixteen weights, zero for keys that do not count.
+    #[inline(always)]
+    fn weights<I: Isa>(&self, isa: I, panel: usize, scale: I::V, shift: I::V) -> I::V {
+        if self.visible.is_empty() || !self.panels().contains(&panel) {
+            return isa.splat(0.0);
+        }
+        exp_of_negative(isa, isa.sub(isa.mul(self.load(isa, panel), scale), shift))
+    }
+}

@@ -1,0 +1,66 @@
+//! Memory that kernels work in: zeroed, and from the start of a cache line.
+//!
+//! A row of a tile is a cache line. From an address inside of a line every row lies in two, and a product on tiles takes three times as long (2 to 3
+//! times on a Granite Rapids class VM; `Vec` gives addresses 16 beyond a line). Large buffers ask for huge pages: weights and keys are read
+//! from end to end once per token, and with pages of 4 KiB the processor looks an address up every 64 lines.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
+
+/// An element of a [`Buffer`].
+///
+/// # Safety
+/// All bytes zero are a value, as is any other bytes; alignment is 64 at most, and there is no padding.
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
+
+// SAFETY: bf16 as its bits, codes and floats: any bits are a value.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for u16 {}
+// SAFETY: as above.
+unsafe impl Plain for f32 {}
+
+/// A slice that begins at a cache line, zeroed; the operating system gives it memory when it is first written.
+pub struct Buffer<T> {
+    memory: MmapMut,
+    len: usize,
+    elements: PhantomData<T>,
+}
+
+/// Bytes from which a buffer asks for huge pages.
+const HUGE: usize = 1 << 20;
+
+impl<T: Plain> Buffer<T> {
+    /// `len` zeros. Panics where the operating system has no more addresses, as `Vec` does.
+    pub fn zeroed(len: usize) -> Self {
+        let bytes = len.checked_mul(size_of::<T>()).expect("a buffer of that many bytes has no address");
+        let memory = MmapMut::map_anon(bytes.max(1)).expect("the operating system has no memory for a buffer");
+        #[cfg(target_os = "linux")]
+        if bytes >= HUGE {
+            // The answer does not matter: without huge pages everything is as before.
+            let _ = memory.advise(memmap2::Advice::HugePage);
+        }
+        Self { memory, len, elements: PhantomData }
+    }
+}
+
+impl<T: Plain> Deref for Buffer<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the mapping has `len` elements' bytes, which are a value whatever they are, says `Plain`; a mapping begins at a page, so it is
+        // aligned; it lives as long as `self` and is borrowed with it.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Buffer<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().cast(), self.len) }
+    }
+}

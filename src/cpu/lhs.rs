@@ -1,0 +1,65 @@
+//! Left operands: rows of activations as a product with bf16 panels wants them.
+
+use super::buffer::Plain;
+use super::isa::Isa;
+
+/// An element of a product's left operand, and how rows of it are laid out.
+pub trait LhsElement: Plain {
+    /// Rows come in blocks of this many; a buffer has whole blocks.
+    const ROW_BLOCK: usize;
+
+    /// Where element `k` of row `row` lies, in a buffer whose rows are `depth` long; sixteen elements from a multiple of sixteen on are
+    /// contiguous.
+    fn index(row: usize, k: usize, depth: usize) -> usize;
+
+    /// Stores sixteen elements, rounded if need be.
+    fn store<I: Isa>(isa: I, x: I::V, out: &mut [Self; 16]);
+
+    /// Stores 32 elements that begin at a multiple of 32.
+    #[inline(always)]
+    fn store_pair<I: Isa>(isa: I, a: I::V, b: I::V, out: &mut [Self; 32]) {
+        let (low, high) = out.split_at_mut(16);
+        Self::store(isa, a, low.first_chunk_mut().unwrap());
+        Self::store(isa, b, high.first_chunk_mut().unwrap());
+    }
+
+    /// Elements of a buffer of `n_rows` rows.
+    fn buffer_len(n_rows: usize, depth: usize) -> usize {
+        n_rows.next_multiple_of(Self::ROW_BLOCK) * depth
+    }
+}
+
+/// Plain rows.
+impl LhsElement for f32 {
+    const ROW_BLOCK: usize = 1;
+
+    #[inline(always)]
+    fn index(row: usize, k: usize, depth: usize) -> usize {
+        row * depth + k
+    }
+
+    #[inline(always)]
+    fn store<I: Isa>(isa: I, x: I::V, out: &mut [f32; 16]) {
+        isa.store(x, out);
+    }
+}
+
+/// bf16 in AMX tiles of 16 rows by 32, one after the other along the row: each tile is one contiguous KiB.
+impl LhsElement for u16 {
+    const ROW_BLOCK: usize = 16;
+
+    #[inline(always)]
+    fn index(row: usize, k: usize, depth: usize) -> usize {
+        (row / 16) * 16 * depth + (k / 32) * 512 + (row % 16) * 32 + k % 32
+    }
+
+    #[inline(always)]
+    fn store<I: Isa>(isa: I, x: I::V, out: &mut [u16; 16]) {
+        isa.store_bf16(x, out);
+    }
+
+    #[inline(always)]
+    fn store_pair<I: Isa>(isa: I, a: I::V, b: I::V, out: &mut [u16; 32]) {
+        isa.store_lhs_bf16(a, b, out);
+    }
+}
