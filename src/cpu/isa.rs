@@ -110,9 +110,15 @@ pub trait Isa: Copy + Send + Sync + 'static {
         lanes.into_iter().fold(f32::NEG_INFINITY, |max, lane| if lane > max { lane } else { max })
     }
 
-    /// Rounds 32 elements to bf16 for a left operand, where a denormal counts as zero anyway.
+    /// Rounds to bf16 for a left operand, where a denormal counts as zero anyway.
     #[inline(always)]
-    fn store_lhs_bf16(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
+    fn store_lhs(self, x: Self::V, out: &mut [u16; 16]) {
+        self.store_bf16(x, out);
+    }
+
+    /// [`Isa::store_lhs`] of 32 elements.
+    #[inline(always)]
+    fn store_lhs_pair(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
         let (low, high) = out.split_at_mut(16);
         self.store_bf16(a, low.first_chunk_mut().unwrap());
         self.store_bf16(b, high.first_chunk_mut().unwrap());

@@ -55,11 +55,11 @@ impl LhsElement for u16 {
 
     #[inline(always)]
     fn store<I: Isa>(isa: I, x: I::V, out: &mut [u16; 16]) {
-        isa.store_bf16(x, out);
+        isa.store_lhs(x, out);
     }
 
     #[inline(always)]
     fn store_pair<I: Isa>(isa: I, a: I::V, b: I::V, out: &mut [u16; 32]) {
-        isa.store_lhs_bf16(a, b, out);
+        isa.store_lhs_pair(a, b, out);
     }
 }

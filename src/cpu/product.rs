@@ -28,6 +28,18 @@ impl SumLayout {
         matches!(self, Self::Tiles { .. })
     }
 
+    /// Elements from one row to the next, of sums that lie in rows.
+    ///
+    /// # Panics
+    /// For tiles. A kernel that stores many sums asks once: were the layout looked at for each, the compiler would keep them all in memory.
+    #[inline(always)]
+    pub fn row_stride(self) -> usize {
+        match self {
+            Self::Rows { stride } => stride,
+            Self::Tiles { .. } => panic!("plain vectors store rows"),
+        }
+    }
+
     /// Where the sixteen sums of a row and a panel begin.
     #[inline(always)]
     pub fn index(self, row: usize, panel: usize) -> usize {
@@ -103,15 +115,51 @@ impl<L: LhsElement, E> Product<'_, L, E> {
 /// is compiled once and not into every caller.
 impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
     #[inline(always)]
-    fn run(mut self, isa: I) {
+    fn run(self, isa: I) {
         self.check();
-        match I::ACCUMULATORS {
-            24.. => sweep::<I, E, 12, 2, 4, 6>(isa, &mut self),
-            // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
-            6.. => sweep::<I, E, 5, 1, 2, 2>(isa, &mut self),
-            _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut self),
+        let Self { lhs, lhs_depth, first_row, n_rows, spans, panel_stride, n_panels, out, layout, accumulate } = self;
+        let out_stride = layout.row_stride();
+        for (i, Span { first_k, depth, panels }) in spans.iter().enumerate() {
+            let (first_k, depth, panels, accumulate) = (*first_k, *depth, *panels, accumulate || i > 0);
+            let out = &mut *out;
+            let mut args = OneSpan {
+                lhs,
+                lhs_depth,
+                first_row,
+                first_k,
+                n_rows,
+                panels,
+                panel_stride,
+                n_panels,
+                depth,
+                out,
+                out_stride,
+                accumulate,
+            };
+            match I::ACCUMULATORS {
+                24.. => sweep::<I, E, 12, 2, 4, 6>(isa, &mut args),
+                // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
+                6.. => sweep::<I, E, 5, 1, 2, 2>(isa, &mut args),
+                _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
+            }
         }
     }
+}
+
+/// A product of one span whose sums lie in rows; fields as in [`Product`] and [`Span`].
+struct OneSpan<'a, E> {
+    lhs: &'a [f32],
+    lhs_depth: usize,
+    first_row: usize,
+    first_k: usize,
+    n_rows: usize,
+    panels: &'a [E],
+    panel_stride: usize,
+    n_panels: usize,
+    depth: usize,
+    out: &'a mut [f32],
+    out_stride: usize,
+    accumulate: bool,
 }
 
 /// Rows in blocks of `TALL` by `NARROW` panels; the rest, and small batches, in rows of `SHORT` by `WIDE` panels so that
@@ -119,7 +167,7 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
 #[inline(always)]
 fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const SHORT: usize, const WIDE: usize>(
     isa: I,
-    args: &mut Product<'_, f32, E>,
+    args: &mut OneSpan<'_, E>,
 ) {
     let n_tall = args.n_rows / TALL * TALL;
     if n_tall > 0 {
@@ -148,7 +196,7 @@ fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const 
 #[inline(always)]
 fn wide_rows<I: Isa, E: PanelElement, const ROWS: usize, const WIDE: usize>(
     isa: I,
-    args: &mut Product<'_, f32, E>,
+    args: &mut OneSpan<'_, E>,
     first: usize,
     end: usize,
 ) {
@@ -170,48 +218,30 @@ fn wide_rows<I: Isa, E: PanelElement, const ROWS: usize, const WIDE: usize>(
 #[inline(always)]
 fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
     isa: I,
-    args: &mut Product<'_, f32, E>,
+    args: &mut OneSpan<'_, E>,
     row: usize,
     panel: usize,
 ) {
     let mut sums = [[isa.splat(0.0); PANELS]; ROWS];
+    let first_out = row * args.out_stride + panel * 16;
     if args.accumulate {
         for (r, sums) in sums.iter_mut().enumerate() {
             for (p, sum) in sums.iter_mut().enumerate() {
-                *sum = isa.load(args.out[args.layout.index(row + r, panel + p)..].first_chunk().unwrap());
+                *sum = isa.load(args.out[first_out + r * args.out_stride + p * 16..].first_chunk().unwrap());
             }
         }
     }
-    for span in args.spans {
-        add_span(isa, args, span, (row, panel), &mut sums);
-    }
-    for (r, sums) in sums.iter().enumerate() {
-        for (p, sum) in sums.iter().enumerate() {
-            isa.store(*sum, args.out[args.layout.index(row + r, panel + p)..].first_chunk_mut().unwrap());
-        }
-    }
-}
-
-/// Adds a span to the sums of a block.
-#[inline(always)]
-fn add_span<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
-    isa: I,
-    args: &Product<'_, f32, E>,
-    span: &Span<'_, E>,
-    (row, panel): (usize, usize),
-    sums: &mut [[I::V; PANELS]; ROWS],
-) {
     let mut lhs: [&[f32]; ROWS] = [&[]; ROWS];
     for (r, lhs) in lhs.iter_mut().enumerate() {
-        *lhs = &args.lhs[(args.first_row + row + r) * args.lhs_depth + span.first_k..][..span.depth];
+        *lhs = &args.lhs[(args.first_row + row + r) * args.lhs_depth + args.first_k..][..args.depth];
     }
     let mut panels: [&[[E; 32]]; PANELS] = [&[]; PANELS];
     for (p, chunks) in panels.iter_mut().enumerate() {
-        *chunks = span.panels[(panel + p) * args.panel_stride..][..span.depth * 16].as_chunks().0;
+        *chunks = args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0;
     }
     let mut evens = [isa.splat(0.0); PANELS];
     let mut odds = evens;
-    for pair in 0..span.depth / 2 {
+    for pair in 0..args.depth / 2 {
         for p in 0..PANELS {
             // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
             (evens[p], odds[p]) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
@@ -230,6 +260,11 @@ fn add_span<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
             for p in 0..PANELS {
                 sums[r][p] = isa.mul_add(x, odds[p], sums[r][p]);
             }
+        }
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (p, sum) in sums.iter().enumerate() {
+            isa.store(*sum, args.out[first_out + r * args.out_stride + p * 16..].first_chunk_mut().unwrap());
         }
     }
 }

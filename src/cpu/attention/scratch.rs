@@ -38,6 +38,8 @@ pub struct AttentionScratch<L> {
     pub(super) scores: Buffer<f32>,
     /// `[strip][CHUNK_LEN]` weights.
     pub(super) probs: Buffer<L>,
+    /// Whether every row of the strip sees all of the chunk's tiles.
+    pub(super) all_see: bool,
     /// `[strip]` maximum and sum of the chunk.
     pub(super) chunk_max: Vec<f32>,
     pub(super) chunk_sum: Vec<f32>,
@@ -74,6 +76,7 @@ impl<L: LhsElement> AttentionScratch<L> {
             q: lhs(rows, head_dim.next_multiple_of(TILE_DEPTH)),
             scores: Buffer::zeroed(strip * CHUNK_LEN),
             probs: lhs(strip, CHUNK_LEN),
+            all_see: false,
             chunk_max: zeros(strip),
             chunk_sum: zeros(strip),
             chunk_values: Buffer::zeroed(strip * head_dim),

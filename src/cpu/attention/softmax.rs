@@ -27,16 +27,25 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         strip: &Range<usize>,
         tiles: &Range<usize>,
     ) {
+        // Positions ascend: the first row sees least ahead, the last least behind.
+        let ends = [self.visible(chunk, strip.start), self.visible(chunk, strip.end - 1)];
+        self.scratch.all_see = ends[1].start <= tiles.start && tiles.end <= ends[0].end;
         for first in (0..strip.len()).step_by(BATCH) {
             let rows = first..strip.len().min(first + BATCH);
             for row in rows.clone() {
-                let scores = Scores::new::<I>(&self.scratch.scores, row, self.visible(chunk, strip.start + row));
+                let scores = Scores::new::<I>(&self.scratch.scores, row, self.visible_of(chunk, strip, tiles, row));
                 self.scratch.chunk_max[row] = scores.max(isa) * self.args.geometry.scale;
             }
             for row in rows {
                 self.weights(isa, chunk, strip, tiles, row);
             }
         }
+    }
+
+    /// Keys that row `row` of a strip sees; of most chunks every row sees all, and nothing is divided.
+    #[inline(always)]
+    fn visible_of(&self, chunk: usize, strip: &Range<usize>, tiles: &Range<usize>, row: usize) -> Range<usize> {
+        if self.scratch.all_see { tiles.clone() } else { self.visible(chunk, strip.start + row) }
     }
 
     #[inline(always)]
@@ -49,13 +58,17 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         row: usize,
     ) {
         let (scale, shift) = (isa.splat(self.args.geometry.scale), isa.splat(self.scratch.chunk_max[row]));
-        let visible = self.visible(chunk, strip.start + row);
+        let visible = self.visible_of(chunk, strip, tiles, row);
         let AttentionScratch { scores, probs, chunk_sum, .. } = &mut *self.scratch;
         let scores = Scores::new::<I>(scores, row, visible);
+        let all_count = scores.visible.start <= tiles.start && tiles.end <= scores.visible.end;
         let mut sum = isa.splat(0.0);
         for panel in (tiles.start / PANEL_COLS..tiles.end / PANEL_COLS).step_by(2) {
-            let a = scores.weights(isa, panel, scale, shift);
-            let b = scores.weights(isa, panel + 1, scale, shift);
+            let (a, b) = if all_count {
+                (scores.all_weights(isa, panel, scale, shift), scores.all_weights(isa, panel + 1, scale, shift))
+            } else {
+                (scores.weights(isa, panel, scale, shift), scores.weights(isa, panel + 1, scale, shift))
+            };
             sum = isa.add(isa.add(sum, a), b);
             let out = &mut probs[L::index(row, panel * PANEL_COLS, CHUNK_LEN)..];
             L::store_pair(isa, a, b, out.first_chunk_mut().unwrap());
@@ -91,9 +104,16 @@ impl<'a> Scores<'a> {
     /// The largest that counts. Rounding keeps order and the scale is positive, so the largest product with it is that of the largest score.
     #[inline(always)]
     fn max<I: Isa>(&self, isa: I) -> f32 {
+        let panels = self.panels();
         let mut max = isa.splat(f32::NEG_INFINITY);
-        for panel in self.panels() {
-            max = isa.max(self.load(isa, panel), max);
+        if panels.start * PANEL_COLS == self.visible.start && panels.end * PANEL_COLS == self.visible.end {
+            for panel in panels {
+                max = isa.max(isa.load(self.all(panel)), max);
+            }
+        } else {
+            for panel in panels {
+                max = isa.max(self.load(isa, panel), max);
+            }
         }
         isa.reduce_max(max)
     }
@@ -101,7 +121,7 @@ impl<'a> Scores<'a> {
     /// Sixteen scores, minus infinity for keys that do not count.
     #[inline(always)]
     fn load<I: Isa>(&self, isa: I, panel: usize) -> I::V {
-        let (scores, first) = (self.scores[panel * self.stride..].first_chunk().unwrap(), panel * PANEL_COLS);
+        let (scores, first) = (self.all(panel), panel * PANEL_COLS);
         if self.visible.start <= first && first + PANEL_COLS <= self.visible.end {
             return isa.load(scores);
         }
@@ -112,6 +132,18 @@ impl<'a> Scores<'a> {
             }
         }
         isa.load(&lanes)
+    }
+
+    /// Sixteen scores, all of which count.
+    #[inline(always)]
+    fn all(&self, panel: usize) -> &[f32; PANEL_COLS] {
+        self.scores[panel * self.stride..].first_chunk().unwrap()
+    }
+
+    /// Sixteen weights of keys that all count.
+    #[inline(always)]
+    fn all_weights<I: Isa>(&self, isa: I, panel: usize, scale: I::V, shift: I::V) -> I::V {
+        exp_of_negative(isa, isa.sub(isa.mul(isa.load(self.all(panel)), scale), shift))
     }
 
     /// Sixteen weights, zero for keys that do not count.

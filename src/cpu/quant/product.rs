@@ -212,9 +212,10 @@ impl QuantProduct<'_> {
                 }
             }
         }
+        let (first_out, stride) = (self.block.layout.index(row, panel), self.block.layout.row_stride());
         for (r, acc) in acc.iter().enumerate() {
             for (p, acc) in acc.iter().enumerate() {
-                let first = self.block.layout.index(row + r, panel + p);
+                let first = first_out + r * stride + p * PANEL_COLS;
                 dots.float().store(*acc, self.out[first..].first_chunk_mut().unwrap());
             }
         }

@@ -147,8 +147,16 @@ impl Isa for Amx {
         self.0.select_lt(x, limit, a, b)
     }
     #[inline(always)]
-    fn store_lhs_bf16(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
-        // VCVTNE2PS2BF16 takes denormals for zero, as products on tiles do.
+    fn store_lhs(self, x: Self::V, out: &mut [u16; 16]) {
+        // VCVTNEPS2BF16 takes denormals for zero, as products on tiles do.
+        // SAFETY: a value of `Amx` exists only where AVX-512 BF16 was detected; the store is the array's 32 bytes, and needs no alignment.
+        unsafe {
+            let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(x));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), rounded);
+        }
+    }
+    #[inline(always)]
+    fn store_lhs_pair(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
         // SAFETY: a value of `Amx` exists only where AVX-512 BF16 was detected; the store is the array's 64 bytes, and needs no alignment.
         unsafe {
             let pairs: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(b, a));

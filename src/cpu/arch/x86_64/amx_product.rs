@@ -28,6 +28,7 @@ const BLOCKED_ROW_TILES: usize = 4;
 struct Depth<'a> {
     spans: &'a [Span<'a, u16>],
     from_zero: bool,
+    is_part: bool,
 }
 
 impl Kernel<Amx> for Product<'_, u16, u16> {
@@ -61,7 +62,7 @@ impl Tiles<'_> {
                 panels: &spans[0].panels[first * TILE_LEN..],
             }];
             let spans = if blocked { &part } else { spans };
-            self.panels(Depth { spans, from_zero: from_zero && block == 0 });
+            self.panels(Depth { spans, from_zero: from_zero && block == 0, is_part: n_blocks > 1 });
         }
     }
 
@@ -101,7 +102,7 @@ impl Tiles<'_> {
     /// Asks for a share of the next two panels' part of this depth block; without it a panel from memory is waited for by its first rows.
     #[inline(always)]
     fn prefetch(&self, row_tile: usize, panel: usize, depth: Depth<'_>) {
-        if self.n_row_tiles < BLOCKED_ROW_TILES {
+        if !depth.is_part {
             return;
         }
         let span = &depth.spans[0];
@@ -116,17 +117,18 @@ impl Tiles<'_> {
         }
     }
 
-    /// First element of a row tile of the left operand.
+    /// First element of a row tile of the left operand; inside of it, as `Product::check` has found.
     #[inline(always)]
     fn lhs_tile(&self, row_tile: usize, span: &Span<'_, u16>) -> *const u16 {
         let args = &self.args;
         let first = <u16 as LhsElement>::index(args.first_row + row_tile * TILE, span.first_k, args.lhs_depth);
-        args.lhs[first..].as_ptr()
+        args.lhs.as_ptr().wrapping_add(first)
     }
 
+    /// First element of a panel; inside, as `Product::check` has found.
     #[inline(always)]
     fn panel(&self, panel: usize, span: &Span<'_, u16>) -> *const u16 {
-        span.panels[panel * self.args.panel_stride..].as_ptr()
+        span.panels.as_ptr().wrapping_add(panel * self.args.panel_stride)
     }
 
     /// Where a tile of the sums lies.
