@@ -1,5 +1,6 @@
 //! `y[M, N] = x[M, K] W[N, K]^T`: packed panels, tasks of some panels by some rows, and what happens to a sum once it is there.
 
+use super::aligned::{aligned_mut, spare};
 use super::disjoint::Disjoint;
 use super::isa::{Isa, Kernel, LhsElement};
 use super::math::silu;
@@ -47,7 +48,7 @@ pub struct Matmul<'a, I: Isa, W: Matrix> {
 
 /// Elements of the buffer that each thread needs.
 pub fn scratch_len<I: Isa>() -> usize {
-    I::TASK_ROWS * I::TASK_PANELS * 16
+    I::TASK_ROWS * I::TASK_PANELS * 16 + spare::<f32>()
 }
 
 /// Some panels by some rows.
@@ -87,6 +88,7 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
 
     #[inline(always)]
     fn task(&self, isa: I, operand: &W::Operand, group: usize, row_block: usize, sums: &mut [f32]) {
+        let sums = aligned_mut(sums);
         let first_panel = group * I::TASK_PANELS;
         let first_row = row_block * I::TASK_ROWS;
         let block = Block {

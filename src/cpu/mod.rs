@@ -4,6 +4,7 @@
 //! multiplies goes through one loop (`product`), rows times packed panels (`panel`): weights, keys and values lie in memory as its right
 //! operand. DESIGN.md, "Same bits", says what every table must keep.
 
+mod aligned;
 mod arch;
 mod attention;
 mod columns;

@@ -5,15 +5,16 @@
 
 use std::arch::asm;
 
+use super::amx_int8::Int8Tiles;
 use super::avx512::{self, Avx512};
 use super::tile::{self, dot, load, store, zero};
 use crate::cpu::isa::{Isa, Kernel, LhsElement};
 use crate::cpu::product::Product;
-use crate::cpu::quant::QuantProduct;
+use crate::cpu::quant::{QuantPanels, QuantProduct};
 
-/// Proof that this CPU has AMX-BF16 and AVX-512, and that the kernel lets us use tiles: only [`Isa::detect`] makes one.
+/// Proof that this CPU has AMX-BF16 and AVX-512, and that the kernel lets us use tiles, and of int8 tiles where it has them: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
-pub struct Amx(Avx512);
+pub struct Amx(Avx512, Option<Int8Tiles>);
 
 impl Isa for Amx {
     type V = <Avx512 as Isa>::V;
@@ -29,7 +30,7 @@ impl Isa for Amx {
     fn detect() -> Result<Self, String> {
         let vectors = Avx512::detect()?;
         tile::permitted()?;
-        Ok(Self(vectors))
+        Ok(Self(vectors, Int8Tiles::detect(vectors)))
     }
 
     #[inline(always)]
@@ -42,10 +43,18 @@ impl Isa for Amx {
         avx512::enter(self, args);
     }
 
-    // The integer kernel of `avx512`; tiles of int8 would give the same bits.
+    #[inline(always)]
+    fn quant_tiles(self, n_rows: usize, weights: &QuantPanels) -> bool {
+        self.1.is_some_and(|tiles| tiles.pay(n_rows, weights))
+    }
+
+    // Where tiles do not pay, the integer kernel of `avx512`; both give the same bits.
     #[inline(always)]
     fn quant_product(self, args: QuantProduct<'_>) {
-        self.0.quant_product(args);
+        match self.1 {
+            Some(tiles) if args.rows.tiled => tiles.quant_product(args),
+            _ => self.0.quant_product(args),
+        }
     }
 
     #[inline(always)]
