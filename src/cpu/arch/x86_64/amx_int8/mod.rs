@@ -135,6 +135,7 @@ impl Quad {
     /// # Safety
     /// `row` is below 16 times `n_row_tiles`, and nothing else holds the row.
     #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the caller promises that the row is in nobody else's hands")]
     unsafe fn row(&self, row: usize) -> &mut [[f32; TILE_ROWS]; 2] {
         // SAFETY: such a row is 32 elements of the result or of the spare room, which outlive the quad.
         unsafe { &mut *self.sums.add(row * self.stride).cast() }
