@@ -46,6 +46,13 @@ impl<T: Plain> Buffer<T> {
     }
 }
 
+/// No elements.
+impl<T: Plain> Default for Buffer<T> {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
 impl<T: Plain> Deref for Buffer<T> {
     type Target = [T];
 

@@ -3,7 +3,7 @@
 
 use super::lhs::LhsElement;
 use super::product::Product;
-use super::quant::QuantProduct;
+use super::quant::{QuantPanels, QuantProduct};
 
 /// An instruction set as a value: whoever holds one has proof that this machine has it.
 ///
@@ -134,6 +134,12 @@ pub trait Isa: Copy + Send + Sync + 'static {
 
     /// Rows times bf16 panels.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
+
+    /// Whether [`Isa::quant_product`] of so many rows with these weights takes the rows' codes in tiles.
+    #[inline(always)]
+    fn quant_tiles(self, _n_rows: usize, _weights: &QuantPanels) -> bool {
+        false
+    }
 
     /// Quantised rows times quantised panels.
     fn quant_product(self, args: QuantProduct<'_>);

@@ -49,7 +49,7 @@ pub struct Matmul<'a, I: Isa, W: Matrix> {
 
 /// Elements of the buffer that each thread needs.
 pub fn scratch_len<I: Isa>() -> usize {
-    I::TASK_ROWS * I::TASK_PANELS * PANEL_COLS
+    I::TASK_ROWS * (I::TASK_PANELS + 1) * PANEL_COLS
 }
 
 /// Tasks per thread below which they become narrower.

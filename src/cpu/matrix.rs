@@ -33,7 +33,7 @@ pub trait Matrix: Sized + Send + Sync + 'static {
 
     /// How a block's sums lie.
     fn sum_layout<I: Isa>(_n_rows: usize, n_panels: usize) -> SumLayout {
-        SumLayout::Rows { stride: n_panels * PANEL_COLS }
+        SumLayout::rows(n_panels)
     }
 
     /// Makes `operand` large enough for `n_rows` rows of `k` elements in any matrix of this type.

@@ -54,7 +54,7 @@ impl PanelElement for u16 {
             // All rows pass by two panels at a time, so those lie together.
             SumLayout::Tiles { panel: n_rows.div_ceil(16), row: 1 }
         } else {
-            SumLayout::Rows { stride: n_panels * PANEL_COLS }
+            SumLayout::rows(n_panels)
         }
     }
 
@@ -92,7 +92,7 @@ impl PanelElement for f32 {
 
     #[inline(always)]
     fn sum_layout<I: Isa>(_: usize, n_panels: usize) -> SumLayout {
-        SumLayout::Rows { stride: n_panels * PANEL_COLS }
+        SumLayout::rows(n_panels)
     }
 
     #[inline(always)]

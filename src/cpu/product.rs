@@ -28,6 +28,11 @@ impl SumLayout {
         matches!(self, Self::Tiles { .. })
     }
 
+    /// Rows with room for one panel more than they have, for rows a power of two apart meet in few sets of a cache.
+    pub fn rows(n_panels: usize) -> Self {
+        Self::Rows { stride: (n_panels + 1) * 16 }
+    }
+
     /// Elements from one row to the next, of sums that lie in rows.
     ///
     /// # Panics

@@ -9,6 +9,7 @@ mod contract;
 mod nki;
 mod quantised;
 mod threads;
+mod tiles;
 
 use longhaul::backend::Backend;
 

@@ -54,7 +54,7 @@ fn extreme_codes_neither_saturate_nor_overflow() {
     // As long as sums of groups are exact in f32.
     for (dtype, k) in [(WeightDtype::INT8_CHANNEL, 1 << 15), (WeightDtype::Int4, 1 << 12)] {
         for sign in [1.0, -1.0] {
-            let x = Array2::from_elem((7, k), sign * 127.0);
+            let x = Array2::from_elem((33, k), sign * 127.0);
             // 4 bits: codes 15 but for one 0 in each group.
             let w = Array2::from_shape_fn((18, k), |(n, k)| match dtype {
                 WeightDtype::Int4 => {
@@ -73,10 +73,12 @@ fn extreme_codes_neither_saturate_nor_overflow() {
                 }
             });
             for backend in backends() {
-                let found = multiply(&*pack(&*backend, &w, dtype), x.view());
-                for ((_, n), y) in found.indexed_iter() {
-                    let exact: f64 = w.row(n).iter().map(|w| f64::from(w * sign * 127.0)).sum();
-                    assert_eq!(f64::from(*y), exact, "{} {dtype} column {n}", table(&*backend));
+                let matrix = pack(&*backend, &w, dtype);
+                for m in [7, 33] {
+                    for ((_, n), y) in multiply(&*matrix, x.slice(s![..m, ..])).indexed_iter() {
+                        let exact: f64 = w.row(n).iter().map(|w| f64::from(w * sign * 127.0)).sum();
+                        assert_eq!(f64::from(*y), exact, "{} {dtype} M {m} column {n}", table(&*backend));
+                    }
                 }
             }
         }

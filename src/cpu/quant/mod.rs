@@ -16,5 +16,6 @@ mod product;
 mod rows;
 
 pub use dots::{Dots, PREFETCH_LINES};
-pub use panels::{Line, QuantPanels};
+pub use panels::{Line, QuantPanels, Width};
 pub use product::QuantProduct;
+pub use rows::{Group, TILE_CODES, TILE_ROWS};

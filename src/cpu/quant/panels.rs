@@ -22,6 +22,9 @@ use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::{PANEL_COLS, QUANT_TINY};
 
+/// Lines behind the last panel: a tile of codes that a group does not fill is read whole.
+const SPARE_LINES: usize = 8;
+
 /// Four bytes for each of sixteen columns, a cache line.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
@@ -68,7 +71,7 @@ pub struct QuantPanels {
     pub group_len: usize,
     /// Groups of a column.
     pub n_groups: usize,
-    /// `[ceil(n / 16)][n_groups][lines of codes, scales]`
+    /// `[ceil(n / 16)][n_groups][lines of codes, scales]`, and some to spare
     pub lines: Buffer<Line>,
 }
 
@@ -146,8 +149,9 @@ impl Matrix for QuantPanels {
         let mut packed =
             Self { n, k, dtype, width, group_len, n_groups: k.div_ceil(group_len), lines: Buffer::zeroed(0) };
         let panel_lines = packed.panel_lines();
-        let mut lines = Buffer::zeroed(columns.n_panels() * panel_lines);
-        lines.par_chunks_mut(panel_lines).enumerate().for_each_init(
+        let n_lines = columns.n_panels() * panel_lines;
+        let mut lines = Buffer::<Line>::zeroed(n_lines + SPARE_LINES);
+        lines[..n_lines].par_chunks_mut(panel_lines).enumerate().for_each_init(
             || vec![0.0; k],
             |column, (panel_idx, panel)| {
                 for lane in 0..PANEL_COLS {

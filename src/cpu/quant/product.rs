@@ -2,14 +2,14 @@
 
 use super::dots::Dots;
 use super::panels::{Line, QuantPanels, Width};
-use super::rows::QuantRows;
+use super::rows::{Group, QuantRows};
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::matrix::Block;
 use crate::spec::contract::PANEL_COLS;
 
 /// `out[r, c] = sum over groups of lhs_scale * (scale * dot + minimum * lhs_sum)` for the rows and panels of a block, in the contract's order.
 pub struct QuantProduct<'a> {
-    /// The left operand, quantised for these weights.
+    /// The left operand, quantised for these weights, in the order that [`Isa::quant_tiles`] asks for.
     pub rows: &'a QuantRows,
     /// The weights.
     pub weights: &'a QuantPanels,
@@ -34,17 +34,10 @@ trait Code {
     fn load<D: Dots>(dots: D, line: &Line) -> [D::Codes; 2];
 
     /// Adds a group to the result.
-    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Lhs, scales: &Line, acc: Vector<D>) -> Vector<D>;
+    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Group, scales: &Line, acc: Vector<D>) -> Vector<D>;
 }
 
 type Vector<D> = <<D as Dots>::Float as Isa>::V;
-
-/// A group of a row of the left operand, as numbers.
-#[derive(Clone, Copy)]
-struct Lhs {
-    scale: f32,
-    sum: f32,
-}
 
 struct Int8;
 struct Int4;
@@ -68,7 +61,7 @@ impl Code for Int8 {
     }
 
     #[inline(always)]
-    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Lhs, scales: &Line, acc: Vector<D>) -> Vector<D> {
+    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Group, scales: &Line, acc: Vector<D>) -> Vector<D> {
         let isa = dots.float();
         isa.mul_add(isa.mul(dots.to_f32(sums), isa.splat(lhs.scale)), isa.load(scales.as_f32()), acc)
     }
@@ -94,11 +87,11 @@ impl Code for Int4 {
     }
 
     #[inline(always)]
-    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Lhs, scales: &Line, acc: Vector<D>) -> Vector<D> {
+    fn scale<D: Dots>(dots: D, sums: D::Sums, lhs: Group, scales: &Line, acc: Vector<D>) -> Vector<D> {
         let isa = dots.float();
         let (scale, minimum) = isa.load_pairs(scales.as_pairs());
         let acc = isa.mul_add(isa.mul(dots.to_f32(sums), isa.splat(lhs.scale)), scale, acc);
-        isa.mul_add(isa.splat(lhs.sum * lhs.scale), minimum, acc)
+        isa.mul_add(isa.splat(lhs.total), minimum, acc)
     }
 }
 
@@ -119,6 +112,7 @@ impl QuantProduct<'_> {
                 && n_panels > 0
                 && self.block.layout.index(n_rows - 1, n_panels - 1) + PANEL_COLS <= self.out.len()
         );
+        assert!(!self.rows.tiled, "rows in the order of plain vectors");
         match self.weights.width {
             Width::Int8 => self.sweep_on::<D, Int8>(dots),
             Width::Int4 => self.sweep_on::<D, Int4>(dots),
@@ -170,6 +164,7 @@ impl QuantProduct<'_> {
     fn tile<D: Dots, C: Code, const ROWS: usize, const PANELS: usize>(&mut self, dots: D, row: usize, panel: usize) {
         let QuantPanels { group_len, n_groups, .. } = *self.weights;
         let (code_lines, panel_lines) = (self.weights.code_lines(), self.weights.panel_lines());
+        let lhs_codes = self.rows.codes();
         let mut acc = [[dots.float().splat(0.0); PANELS]; ROWS];
         let mut panels: [&[Line]; PANELS] = [&[]; PANELS];
         for (p, lines) in panels.iter_mut().enumerate() {
@@ -180,7 +175,7 @@ impl QuantProduct<'_> {
             let mut lhs: [&[[u8; 4]]; ROWS] = [&[]; ROWS];
             for r in 0..ROWS {
                 let group = (self.block.first_row + row + r) * n_groups + g;
-                lhs[r] = self.rows.codes[group * group_len..][..code_lines * C::QUADS * 4].as_chunks().0;
+                lhs[r] = lhs_codes[group * group_len..][..code_lines * C::QUADS * 4].as_chunks().0;
                 sums[r] = [C::start(dots, self.rows.groups[group].sum); PANELS];
             }
             let mut codes: [&[Line]; PANELS] = [&[]; PANELS];
@@ -204,8 +199,7 @@ impl QuantProduct<'_> {
                 }
             }
             for r in 0..ROWS {
-                let group = self.rows.groups[(self.block.first_row + row + r) * n_groups + g];
-                let lhs = Lhs { scale: group.scale, sum: group.sum as f32 };
+                let lhs = self.rows.groups[(self.block.first_row + row + r) * n_groups + g];
                 for p in 0..PANELS {
                     let scales = &panels[p][g * (code_lines + 1) + code_lines];
                     acc[r][p] = C::scale(dots, sums[r][p], lhs, scales, acc[r][p]);

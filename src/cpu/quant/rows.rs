@@ -1,6 +1,7 @@
 //! Left operands of products with quantised weights: rows of f32 quantised to 8 bits, group by group like the weights that they meet.
 
 use super::panels::QuantPanels;
+use crate::cpu::buffer::Buffer;
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::matrix::Matrix;
@@ -8,16 +9,25 @@ use crate::cpu::parallel::for_each_task;
 use crate::cpu::pointwise::load_padded;
 use crate::spec::contract::{QUANT_TINY, TILE_DEPTH};
 
-/// Rows that one task quantises.
-const TASK_ROWS: usize = 16;
+/// Rows that one task quantises: those of a tile.
+const TASK_ROWS: usize = TILE_ROWS;
+
+/// Rows of an int8 tile.
+pub const TILE_ROWS: usize = 16;
+
+/// Codes of a row of an int8 tile.
+pub const TILE_CODES: usize = 64;
 
 /// Quantised rows, for the matrix that they were quantised for.
 #[derive(Default)]
 pub struct QuantRows {
-    /// `[M][depth]` codes, i8 as bytes; `depth` is K padded to whole groups.
-    pub codes: Vec<u8>,
-    /// `[M][n_groups]`
+    /// See [`QuantRows::codes`].
+    buffer: Buffer<u8>,
+    /// `[M][n_groups]`, or `[ceil(M / 16)][n_groups][16]` beside tiles.
     pub groups: Vec<Group>,
+    /// How the codes lie: row by row, `[M][n_groups][group_len]`; or in tiles of 16 rows by 64 codes, `[ceil(M / 16)][n_groups][ceil(group_len / 64)]`,
+    /// with zeros behind a group that ends within a tile.
+    pub tiled: bool,
 }
 
 /// A group of a row.
@@ -27,19 +37,27 @@ pub struct Group {
     pub scale: f32,
     /// Sum of the codes.
     pub sum: i32,
+    /// Sum of what the codes stand for, `f32(sum) * scale`: what a minimum is multiplied with.
+    pub total: f32,
 }
 
 impl QuantRows {
-    /// Makes room for `n_rows` rows of `k` elements, whatever the length of the groups.
+    /// Codes, i8 as bytes, in the order of [`QuantRows::tiled`], from the start of a cache line on.
+    #[inline(always)]
+    pub fn codes(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Makes room for `n_rows` rows of `k` elements, whatever the length of the groups and the order.
     pub fn make_room(&mut self, n_rows: usize, k: usize) {
-        // A group is no longer than K, padded, so whole groups are less than twice as long.
-        let depth = k.next_multiple_of(TILE_DEPTH);
+        // A group is no longer than K, padded, so whole groups are less than twice as long; and whole tiles no more than twice.
+        let (n_rows, depth) = (n_rows.next_multiple_of(TILE_ROWS), k.next_multiple_of(TILE_DEPTH));
         self.resize(n_rows * 2 * depth, n_rows * depth / TILE_DEPTH);
     }
 
     fn resize(&mut self, n_codes: usize, n_groups: usize) {
-        if self.codes.len() < n_codes {
-            self.codes.resize(n_codes, 0);
+        if self.buffer.len() < n_codes {
+            self.buffer = Buffer::zeroed(n_codes);
         }
         if self.groups.len() < n_groups {
             self.groups.resize(n_groups, Group::default());
@@ -55,19 +73,57 @@ impl QuantRows {
         weights: &QuantPanels,
         states: &mut [S],
     ) {
-        let QuantPanels { group_len, n_groups, .. } = *weights;
-        let (k, depth) = (weights.k(), group_len * n_groups);
-        self.resize(n_rows * depth, n_rows * n_groups);
-        let (codes, groups) = (Disjoint::new(&mut self.codes), Disjoint::new(&mut self.groups));
+        let (k, group_len, n_groups) = (weights.k(), weights.group_len, weights.n_groups);
+        self.tiled = isa.quant_tiles(n_rows, weights);
+        let order = Order { tiled: self.tiled, group_len, n_groups };
+        let n_tasks = n_rows.div_ceil(TASK_ROWS);
+        let (n_codes, n_scales) = (TASK_ROWS * n_groups * order.padded_len(), TASK_ROWS * n_groups);
+        self.resize(n_tasks * n_codes, n_tasks * n_scales);
+        let (codes, groups) = (Disjoint::new(&mut self.buffer), Disjoint::new(&mut self.groups));
         let stride = k.next_multiple_of(TILE_DEPTH);
-        for_each_task(states, n_rows.div_ceil(TASK_ROWS), |_, task| {
-            for row in task * TASK_ROWS..n_rows.min((task + 1) * TASK_ROWS) {
-                // SAFETY: each row is one task's own.
-                let (codes, groups) =
-                    unsafe { (codes.slice(row * depth, depth), groups.slice(row * n_groups, n_groups)) };
-                isa.run(QuantiseRow { x: &lhs[row * stride..][..k], group_len, codes, groups });
+        for_each_task(states, n_tasks, |_, task| {
+            // SAFETY: each sixteen rows are one task's own.
+            let (codes, groups) =
+                unsafe { (codes.slice(task * n_codes, n_codes), groups.slice(task * n_scales, n_scales)) };
+            let first = task * TASK_ROWS;
+            for row in 0..TASK_ROWS.min(n_rows - first) {
+                isa.run(QuantiseRow { x: &lhs[(first + row) * stride..][..k], row, order, codes, groups });
             }
         });
+    }
+}
+
+/// Where the codes and scales of sixteen rows lie.
+#[derive(Clone, Copy)]
+struct Order {
+    tiled: bool,
+    /// A multiple of 32.
+    group_len: usize,
+    n_groups: usize,
+}
+
+impl Order {
+    /// Codes of a group with what is behind it.
+    #[inline(always)]
+    fn padded_len(&self) -> usize {
+        if self.tiled { self.group_len.next_multiple_of(TILE_CODES) } else { self.group_len }
+    }
+
+    /// The place of sixteen codes from code `k` of a group on, `k` a multiple of 16.
+    #[inline(always)]
+    fn codes(&self, row: usize, group: usize, k: usize) -> usize {
+        if self.tiled {
+            let tile = (group * self.padded_len() + k) / TILE_CODES;
+            (tile * TILE_ROWS + row) * TILE_CODES + k % TILE_CODES
+        } else {
+            (row * self.n_groups + group) * self.group_len + k
+        }
+    }
+
+    /// The place of a group's scale.
+    #[inline(always)]
+    fn group(&self, row: usize, group: usize) -> usize {
+        if self.tiled { group * TILE_ROWS + row } else { row * self.n_groups + group }
     }
 }
 
@@ -75,46 +131,50 @@ impl QuantRows {
 struct QuantiseRow<'a> {
     /// `[k]`
     x: &'a [f32],
-    /// A multiple of 32.
-    group_len: usize,
-    /// `[depth]`, padded with zeros.
+    /// Which of the sixteen rows it is.
+    row: usize,
+    order: Order,
+    /// The codes of sixteen rows, padded with zeros.
     codes: &'a mut [u8],
-    /// `[n_groups]`
+    /// The scales of sixteen rows.
     groups: &'a mut [Group],
 }
 
 impl<I: Isa> Kernel<I> for QuantiseRow<'_> {
     #[inline(always)]
-    fn run(self, isa: I) {
-        let codes = self.codes.chunks_exact_mut(self.group_len);
-        for ((x, codes), group) in self.x.chunks(self.group_len).zip(codes).zip(self.groups) {
-            *group = quantise_group(isa, x, codes);
+    fn run(mut self, isa: I) {
+        for (group, x) in self.x.chunks(self.order.group_len).enumerate() {
+            self.groups[self.order.group(self.row, group)] = self.quantise_group(isa, x, group);
         }
     }
 }
 
-#[inline(always)]
-fn quantise_group<I: Isa>(isa: I, x: &[f32], codes: &mut [u8]) -> Group {
-    /// 1.5 * 2^23: added, it rounds to an integer and leaves that in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let zero = isa.splat(0.0);
-    let (mut max, mut invalid) = (zero, zero);
-    for k in (0..x.len()).step_by(16) {
-        let x = load_padded(isa, x, k);
-        max = isa.max(max, isa.max(x, isa.sub(zero, x)));
-        // 0, or NaN where an element is not finite.
-        invalid = isa.add(invalid, isa.mul(x, zero));
-    }
-    let (max, invalid) = (isa.reduce_max(max), isa.reduce_add(invalid));
-    let (scale, inverse) = if max < QUANT_TINY { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
-    let (inverse, round) = (isa.splat(inverse), isa.splat(ROUND));
-    let mut sum = 0;
-    for (i, codes) in codes.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-        let x = load_padded(isa, x, i * 16);
-        isa.store_low_bytes(isa.add(isa.mul(x, inverse), round), codes);
-        for code in *codes {
-            sum += i32::from(code as i8);
+impl QuantiseRow<'_> {
+    #[inline(always)]
+    fn quantise_group<I: Isa>(&mut self, isa: I, x: &[f32], group: usize) -> Group {
+        /// 1.5 * 2^23: added, it rounds to an integer and leaves that in the low bits.
+        const ROUND: f32 = 12_582_912.0;
+        let zero = isa.splat(0.0);
+        let (mut max, mut invalid) = (zero, zero);
+        for k in (0..x.len()).step_by(16) {
+            let x = load_padded(isa, x, k);
+            max = isa.max(max, isa.max(x, isa.sub(zero, x)));
+            // 0, or NaN where an element is not finite.
+            invalid = isa.add(invalid, isa.mul(x, zero));
         }
+        let (max, invalid) = (isa.reduce_max(max), isa.reduce_add(invalid));
+        let (scale, inverse) = if max < QUANT_TINY { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
+        let (inverse, round) = (isa.splat(inverse), isa.splat(ROUND));
+        let mut sum = 0;
+        for k in (0..self.order.padded_len()).step_by(16) {
+            let first = self.order.codes(self.row, group, k);
+            let codes = self.codes[first..].first_chunk_mut().unwrap();
+            isa.store_low_bytes(isa.add(isa.mul(load_padded(isa, x, k), inverse), round), codes);
+            for code in *codes {
+                sum += i32::from(code as i8);
+            }
+        }
+        let scale = scale + invalid;
+        Group { scale, sum, total: sum as f32 * scale }
     }
-    Group { scale: scale + invalid, sum }
 }

@@ -6,16 +6,18 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use super::amx_int8::Int8Tiles;
 use super::avx512::Avx512;
 use super::require;
 use super::tile::{self, TILE, dot};
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Product;
-use crate::cpu::quant::QuantProduct;
+use crate::cpu::quant::{QuantPanels, QuantProduct};
 
-/// Proof that this CPU has AMX-BF16, AVX-512 and AVX-512 BF16, and that the kernel lets us use tiles: only [`Isa::detect`] makes one.
+/// Proof that this CPU has AMX-BF16, AVX-512 and AVX-512 BF16, and that the kernel lets us use tiles; and of int8 tiles where it has them: only
+/// [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
-pub struct Amx(Avx512);
+pub struct Amx(Avx512, Option<Int8Tiles>);
 
 /// As [`avx512::enter`](super::avx512::enter), with conversion to bf16.
 #[inline(always)]
@@ -47,7 +49,7 @@ impl Isa for Amx {
         let vectors = Avx512::detect()?;
         require(&[("AVX-512 BF16", is_x86_feature_detected!("avx512bf16"))])?;
         tile::permitted()?;
-        Ok(Self(vectors))
+        Ok(Self(vectors, Int8Tiles::detect(vectors)))
     }
 
     #[inline(always)]
@@ -60,10 +62,18 @@ impl Isa for Amx {
         enter(self, args);
     }
 
-    // The integer kernel of `avx512`; tiles of int8 would give the same bits.
+    #[inline(always)]
+    fn quant_tiles(self, n_rows: usize, weights: &QuantPanels) -> bool {
+        self.1.is_some_and(|tiles| tiles.pay(n_rows, weights))
+    }
+
+    // Where tiles do not pay, the integer kernel of `avx512`; both give the same bits.
     #[inline(always)]
     fn quant_product(self, args: QuantProduct<'_>) {
-        self.0.quant_product(args);
+        match self.1 {
+            Some(tiles) if args.rows.tiled => tiles.quant_product(args),
+            _ => self.0.quant_product(args),
+        }
     }
 
     #[inline(always)]

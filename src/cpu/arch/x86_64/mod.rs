@@ -1,6 +1,7 @@
 //! Kernel tables of x86-64.
 
 mod amx;
+mod amx_int8;
 mod amx_product;
 mod avx2;
 mod avx512;

@@ -22,6 +22,12 @@ pub fn permitted() -> Result<(), String> {
     request()
 }
 
+/// Whether the CPU multiplies int8 tiles too.
+pub fn multiplies_int8() -> bool {
+    const AMX_INT8: u32 = 1 << 25;
+    std::arch::x86_64::__cpuid(0).eax >= 7 && std::arch::x86_64::__cpuid_count(7, 0).edx & AMX_INT8 != 0
+}
+
 #[cfg(target_os = "linux")]
 fn request() -> Result<(), String> {
     const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
@@ -109,4 +115,18 @@ macro_rules! prefetch {
     };
 }
 
-pub(super) use {dot, load, prefetch, store, zero};
+/// `sum += a * b`, tiles of i32, i8 and i8 in fours.
+macro_rules! dot_i8 {
+    ($sum:literal, $a:literal, $b:literal) => {
+        asm!(concat!("tdpbssd tmm", $sum, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
+    };
+}
+
+/// `sum += a * b`, tiles of i32, i8 and u8 in fours.
+macro_rules! dot_i8_u8 {
+    ($sum:literal, $a:literal, $b:literal) => {
+        asm!(concat!("tdpbsud tmm", $sum, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
+    };
+}
+
+pub(super) use {dot, dot_i8, dot_i8_u8, load, prefetch, store, zero};

@@ -1,0 +1,309 @@
+//! Groups. What costs here is not to multiply but to scale: every 16 x 16 sums of a group go from a tile through memory to vectors. So a tile of the
+//! group before is scaled after each product.
+//!
+//! Measured (Emerald Rapids class VM): a product takes 16 cycles, to store its tile as many, and conversion and both multiplications 48, since
+//! while tiles are at work one such operation on 16 lanes starts in a cycle and not two; all together take about 55 with operands in the caches nearby. Longer batches of groups, sums that
+//! start from the bits of 1.5 * 2^23 so that a subtraction converts them, and one tile whose sums stay in registers were no faster.
+
+use std::arch::asm;
+
+use super::{QUAD, Quad, Spare, row_tile_codes};
+use crate::cpu::arch::x86_64::avx512::Avx512;
+use crate::cpu::arch::x86_64::tile::{dot_i8, load, store, zero};
+use crate::cpu::isa::Isa;
+use crate::cpu::quant::{Group, Line, QuantPanels, QuantProduct, TILE_CODES, TILE_ROWS, Width};
+
+/// Tiles of depth of a panel that are unpacked at a time: those of two panels are 16 KiB, which stay in the first cache while the rows' tiles pass.
+const BLOCK_TILES: usize = 8;
+
+/// The longest group that is unpacked whole.
+pub const MAX_GROUP_LEN: usize = BLOCK_TILES * TILE_CODES;
+
+/// Codes of a tile of the rows.
+const TILE_LEN: usize = TILE_ROWS * TILE_CODES;
+
+/// Bytes from a row of a tile to the next.
+const STRIDE: usize = 64;
+
+/// Weights of two panels, some groups of them, as tiles of i8.
+#[repr(C, align(64))]
+struct Unpacked {
+    /// A group's tiles one after the other, both panels of each. Lines behind a group that ends within a tile meet zeros in the rows.
+    tiles: [[[Line; 16]; 2]; BLOCK_TILES],
+    /// By group and panel.
+    scales: [[[f32; TILE_ROWS]; 2]; BLOCK_TILES],
+    /// As the scales; 4 bits alone.
+    minima: [[[f32; TILE_ROWS]; 2]; BLOCK_TILES],
+}
+
+/// A tile as it is stored.
+type SumTile = [[i32; TILE_ROWS]; TILE_ROWS];
+
+/// A group's sums, by row tile and panel.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Sums([[SumTile; 2]; 2]);
+
+/// A quad by an unpacked block of groups.
+struct Task<'a> {
+    isa: Avx512,
+    /// The rows' codes from the block's first group on, a row tile each.
+    lhs: [*const u8; 2],
+    /// The rows' scales from there on, `[groups][16]`, a row tile each.
+    groups: [&'a [Group]; 2],
+    weights: &'a Unpacked,
+    n_groups: usize,
+    /// Tiles of a group.
+    group_tiles: usize,
+    quad: &'a Quad,
+}
+
+/// All rows and panels of a block.
+#[inline(always)]
+pub fn sweep(isa: Avx512, args: &mut QuantProduct<'_>) {
+    let QuantProduct { rows, weights, block, out } = args;
+    let group_tiles = weights.group_len.div_ceil(TILE_CODES);
+    let block_groups = BLOCK_TILES / group_tiles;
+    let mut unpacked = Unpacked {
+        tiles: [[[Line([0; 16]); 16]; 2]; BLOCK_TILES],
+        scales: [[[0.0; TILE_ROWS]; 2]; BLOCK_TILES],
+        minima: [[[0.0; TILE_ROWS]; 2]; BLOCK_TILES],
+    };
+    let mut sums = [Sums([[[[0; TILE_ROWS]; TILE_ROWS]; 2]; 2]); 2];
+    let mut spare = Spare([0.0; QUAD * QUAD]);
+    for panel in (0..block.n_panels).step_by(2) {
+        // Where there is no second panel the first serves again, for sums that nobody reads.
+        let panels = [panel, (panel + 1).min(block.n_panels - 1)].map(|panel| block.first_panel + panel);
+        for group in (0..weights.n_groups).step_by(block_groups) {
+            let n_groups = block_groups.min(weights.n_groups - group);
+            unpack(isa, weights, panels, group..group + n_groups, &mut unpacked);
+            for row in (0..block.n_rows).step_by(QUAD) {
+                let quad = Quad::new(block, out, (row, panel), &mut spare);
+                let row_tile = (block.first_row + row) / TILE_ROWS;
+                let row_tiles = [row_tile, row_tile + quad.n_row_tiles - 1];
+                let first_tile = group * group_tiles * TILE_LEN;
+                let task = Task {
+                    isa,
+                    lhs: row_tiles.map(|i| rows.codes()[i * row_tile_codes(weights) + first_tile..].as_ptr()),
+                    groups: row_tiles
+                        .map(|i| &rows.groups[(i * weights.n_groups + group) * TILE_ROWS..][..n_groups * TILE_ROWS]),
+                    weights: &unpacked,
+                    n_groups,
+                    group_tiles,
+                    quad: &quad,
+                };
+                if group == 0 {
+                    task.clear();
+                }
+                // SAFETY: tiles are configured, and `check` has found the row tiles inside of their slice to the end of their last group.
+                unsafe {
+                    match (weights.width, quad.n_row_tiles) {
+                        (Width::Int8, 1) => task.run::<1, false>(&mut sums),
+                        (Width::Int8, _) => task.run::<2, false>(&mut sums),
+                        (Width::Int4, 1) => task.run::<1, true>(&mut sums),
+                        (Width::Int4, _) => task.run::<2, true>(&mut sums),
+                    }
+                }
+                quad.finish(block, out, &spare);
+            }
+        }
+    }
+}
+
+/// Unpacks groups of two panels: 8 bits lose the 128 that is added to them, 4 bits become bytes.
+#[inline(always)]
+fn unpack(
+    isa: Avx512,
+    weights: &QuantPanels,
+    panels: [usize; 2],
+    groups: std::ops::Range<usize>,
+    unpacked: &mut Unpacked,
+) {
+    let (code_lines, group_tiles) = (weights.code_lines(), weights.group_len.div_ceil(TILE_CODES));
+    for (p, panel) in panels.into_iter().enumerate() {
+        let panel = &weights.lines[panel * weights.panel_lines()..][..weights.panel_lines()];
+        for (i, group) in groups.clone().enumerate() {
+            let (codes, scales) = panel[group * (code_lines + 1)..][..code_lines + 1].split_at(code_lines);
+            let tiles = &mut unpacked.tiles[i * group_tiles..];
+            match weights.width {
+                Width::Int8 => {
+                    for (l, line) in codes.iter().enumerate() {
+                        tiles[l / 16][p][l % 16] = Line(line.0.map(|codes| codes ^ 0x8080_8080));
+                    }
+                    unpacked.scales[i][p] = *scales[0].as_f32();
+                }
+                Width::Int4 => {
+                    for (l, line) in codes.iter().enumerate() {
+                        tiles[0][p][2 * l] = Line(line.0.map(|codes| codes & 0x0f0f_0f0f));
+                        tiles[0][p][2 * l + 1] = Line(line.0.map(|codes| codes >> 4 & 0x0f0f_0f0f));
+                    }
+                    let (scale, minimum) = isa.load_pairs(scales[0].as_pairs());
+                    isa.store(scale, &mut unpacked.scales[i][p]);
+                    isa.store(minimum, &mut unpacked.minima[i][p]);
+                }
+            }
+        }
+    }
+}
+
+impl Task<'_> {
+    /// The sums of no group.
+    #[inline(always)]
+    fn clear(&self) {
+        for r in 0..self.quad.n_row_tiles * TILE_ROWS {
+            // SAFETY: `r` is a row of the quad, and only it is held.
+            unsafe { *self.quad.row(r) = [[0.0; TILE_ROWS]; 2] };
+        }
+    }
+
+    /// Adds all groups of the block to the quad, in ascending order.
+    ///
+    /// # Safety
+    /// The tiles are configured, the rows' codes as long as the groups, and the quad is in nobody else's hands.
+    #[inline(always)]
+    unsafe fn run<const ROW_TILES: usize, const MINIMA: bool>(&self, sums: &mut [Sums; 2]) {
+        let [stored, before] = sums;
+        let (mut stored, mut before) = (stored, before);
+        // SAFETY: passed on to the caller.
+        unsafe {
+            self.multiply::<ROW_TILES, MINIMA, false>(0, stored, before);
+            for group in 1..self.n_groups {
+                std::mem::swap(&mut stored, &mut before);
+                self.multiply::<ROW_TILES, MINIMA, true>(group, stored, before);
+            }
+            store_last::<ROW_TILES>(stored);
+        }
+        for row_tile in 0..ROW_TILES {
+            self.scale::<MINIMA>(self.n_groups - 1, stored, (row_tile, 0));
+            self.scale::<MINIMA>(self.n_groups - 1, stored, (row_tile, 1));
+        }
+    }
+
+    /// Multiplies a group and stores its tiles of sums but the last, which the next call stores; and meanwhile scales those of the group before if
+    /// `SCALE` says so.
+    ///
+    /// # Safety
+    /// As [`Task::run`]; the group is there, and the one before.
+    #[inline(always)]
+    unsafe fn multiply<const ROW_TILES: usize, const MINIMA: bool, const SCALE: bool>(
+        &self,
+        group: usize,
+        stored: &mut Sums,
+        before: &mut Sums,
+    ) {
+        let several = self.group_tiles > 1;
+        let tile = (group + 1) * self.group_tiles - 1;
+        let ([a0, a1], [b0, b1]) = (self.lhs.map(|a| a.wrapping_add(tile * TILE_LEN)), &self.weights.tiles[tile]);
+        // SAFETY: passed on to the caller; the tiles of weights and of sums are arrays.
+        unsafe {
+            if several {
+                if SCALE {
+                    store_last::<ROW_TILES>(before);
+                }
+                self.begin::<ROW_TILES>(group);
+            }
+            load!("4", a0, STRIDE);
+            load!("6", b0.as_ptr(), STRIDE);
+            if !several {
+                zero!("0");
+            }
+            dot_i8!("0", "4", "6");
+            if SCALE {
+                if !several {
+                    store_last::<ROW_TILES>(before);
+                }
+                self.scale::<MINIMA>(group - 1, before, (0, 0));
+            }
+            load!("7", b1.as_ptr(), STRIDE);
+            if !several {
+                zero!("1");
+            }
+            dot_i8!("1", "4", "7");
+            store!("0", stored.0[0][0].as_mut_ptr(), STRIDE);
+            if SCALE {
+                self.scale::<MINIMA>(group - 1, before, (0, 1));
+            }
+            if ROW_TILES == 2 {
+                load!("5", a1, STRIDE);
+                if !several {
+                    zero!("2");
+                }
+                dot_i8!("2", "5", "6");
+                store!("1", stored.0[0][1].as_mut_ptr(), STRIDE);
+                if SCALE {
+                    self.scale::<MINIMA>(group - 1, before, (1, 0));
+                }
+                if !several {
+                    zero!("3");
+                }
+                dot_i8!("3", "5", "7");
+                store!("2", stored.0[1][0].as_mut_ptr(), STRIDE);
+                if SCALE {
+                    self.scale::<MINIMA>(group - 1, before, (1, 1));
+                }
+            }
+        }
+    }
+
+    /// Multiplies a group's tiles of depth but the last.
+    ///
+    /// # Safety
+    /// As [`Task::run`].
+    #[inline(always)]
+    unsafe fn begin<const ROW_TILES: usize>(&self, group: usize) {
+        // SAFETY: passed on to the caller; the tiles of weights are arrays.
+        unsafe {
+            zero!("0");
+            zero!("1");
+            zero!("2");
+            zero!("3");
+            for tile in group * self.group_tiles..(group + 1) * self.group_tiles - 1 {
+                let [b0, b1] = &self.weights.tiles[tile];
+                load!("4", self.lhs[0].add(tile * TILE_LEN), STRIDE);
+                load!("6", b0.as_ptr(), STRIDE);
+                dot_i8!("0", "4", "6");
+                load!("7", b1.as_ptr(), STRIDE);
+                dot_i8!("1", "4", "7");
+                if ROW_TILES == 2 {
+                    load!("5", self.lhs[1].add(tile * TILE_LEN), STRIDE);
+                    dot_i8!("2", "5", "6");
+                    dot_i8!("3", "5", "7");
+                }
+            }
+        }
+    }
+
+    /// Scales a group's sums of a row tile and a panel, and adds them to the quad.
+    #[inline(always)]
+    fn scale<const MINIMA: bool>(&self, group: usize, sums: &Sums, (row_tile, panel): (usize, usize)) {
+        let isa = self.isa;
+        let scales = isa.load(&self.weights.scales[group][panel]);
+        let minima = isa.load(&self.weights.minima[group][panel]);
+        let lhs: &[Group; TILE_ROWS] = self.groups[row_tile][group * TILE_ROWS..].first_chunk().unwrap();
+        for (r, (sums, lhs)) in sums.0[row_tile][panel].iter().zip(lhs).enumerate() {
+            // SAFETY: a row of the quad, and only it is held.
+            let out = unsafe { &mut self.quad.row(row_tile * TILE_ROWS + r)[panel] };
+            let scaled = isa.mul(isa.load(&sums.map(|sum| sum as f32)), isa.splat(lhs.scale));
+            let mut acc = isa.mul_add(scaled, scales, isa.load(out));
+            if MINIMA {
+                acc = isa.mul_add(isa.splat(lhs.total), minima, acc);
+            }
+            isa.store(acc, out);
+        }
+    }
+}
+
+/// Stores the tile of sums that [`Task::multiply`] leaves.
+///
+/// # Safety
+/// The tiles are configured.
+#[inline(always)]
+unsafe fn store_last<const ROW_TILES: usize>(sums: &mut Sums) {
+    // SAFETY: passed on to the caller; a tile of sums is an array.
+    unsafe {
+        match ROW_TILES {
+            1 => store!("1", sums.0[0][1].as_mut_ptr(), STRIDE),
+            _ => store!("3", sums.0[1][1].as_mut_ptr(), STRIDE),
+        }
+    }
+}
