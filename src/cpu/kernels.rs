@@ -93,7 +93,7 @@ impl<I: Isa, W: Matrix> PackedMatrix for CpuMatrix<I, W> {
         let x = x.as_standard_layout();
         let x = x.as_slice().expect("standard layout is one slice");
         let mut buffers = self.buffers();
-        self.pool.install(|| match out.as_slice_mut() {
+        self.pool.run_step(|| match out.as_slice_mut() {
             Some(out) => self.run(x, out, &mut buffers),
             None => {
                 let mut dense = ndarray::Array2::zeros((m, self.n()));
@@ -198,7 +198,7 @@ impl<I: Isa> KvPages for CpuPages<I> {
             out_depth: n_heads * head_dim,
         };
         let Workspace { plan, threads, .. } = &mut workspace;
-        self.pool.install(|| attention.run(self.isa, plan, threads, |t| &mut t.attention));
+        self.pool.run_step(|| attention.run(self.isa, plan, threads, |t| &mut t.attention));
         self.workspace = Some(workspace);
         out.iter_mut().zip(dense).for_each(|(o, x)| *o = x);
         Ok(())
