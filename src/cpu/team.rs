@@ -107,7 +107,7 @@ impl Drop for Open<'_> {
         self.0.word.fetch_add(REGION, Ordering::Release);
         let mut n_looks = 0;
         // Acquire: what the helpers wrote is there when they are gone.
-        while self.0.word.load(Ordering::Acquire) % REGION != 0 {
+        while !self.0.word.load(Ordering::Acquire).is_multiple_of(REGION) {
             wait(&mut n_looks);
         }
         LED.set(self.0);

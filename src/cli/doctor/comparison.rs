@@ -66,7 +66,7 @@ mod tests {
             share: Some(Share { of: Bound::Memory, share: 0.5 }),
         };
         let finding = |chosen, other| {
-            let cost = Cost { flops: 1, bytes: 1, integers: false };
+            let cost = Cost { flops: 1, bytes: 1, integers: false, from_memory: true };
             let rates = vec![rate("amx", true, chosen), rate("avx2", false, other)];
             ComparisonFinding::from(Comparison { shape: "matmul/o".into(), cost, rates })
         };

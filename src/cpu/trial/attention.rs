@@ -57,6 +57,7 @@ impl AttentionShape {
             flops: (4 * self.n_seqs * visible * n_heads * head_dim) as u64,
             bytes: (self.n_kept() * 4 * n_kv_heads * head_dim + activations) as u64,
             integers: false,
+            from_memory: self.n_rows == 1,
         }
     }
 

@@ -189,7 +189,7 @@ mod tests {
             gbytes: 1.0,
             share: None,
         };
-        let cost = Cost { flops: 1, bytes: 1, integers: false };
+        let cost = Cost { flops: 1, bytes: 1, integers: false, from_memory: true };
         Comparison { shape: String::new(), cost, rates: seconds.into_iter().enumerate().map(rate).collect() }
     }
 

@@ -11,6 +11,8 @@ pub struct Cost {
     pub bytes: u64,
     /// Whether the operations are of integers, for which no roof is measured.
     pub integers: bool,
+    /// Whether the bytes come from memory, since what they are part of rotates. Else caches may hold them, and memory is no roof.
+    pub from_memory: bool,
 }
 
 /// What a machine can do at most, at the minute of a measurement.
@@ -41,20 +43,14 @@ pub struct Share {
     pub share: f64,
 }
 
-/// Operations to a byte up to which a product of integers counts as bound by memory: sixteen rows of one-byte weights.
-const INTEGERS_PER_BYTE: u64 = 64;
-
 impl Cost {
-    /// The share of the lower roof (Williams, Waterman and Patterson 2009); none where the lower one may be arithmetic of integers.
+    /// The share of the lower roof (Williams, Waterman and Patterson 2009), of those that are known; none where none is.
     pub fn share(&self, time: Duration, ceiling: &Ceiling) -> Option<Share> {
-        let memory = self.bytes as f64 / ceiling.memory;
-        let (of, least_ns) = if self.integers {
-            (self.flops <= INTEGERS_PER_BYTE * self.bytes).then_some((Bound::Memory, memory))?
-        } else {
-            let arithmetic = self.flops as f64 / ceiling.arithmetic;
-            if memory > arithmetic { (Bound::Memory, memory) } else { (Bound::Arithmetic, arithmetic) }
-        };
-        Some(Share { of, share: least_ns / 1e9 / time.as_secs_f64() })
+        let memory = if self.from_memory { self.bytes as f64 / ceiling.memory } else { 0.0 };
+        let arithmetic = if self.integers { 0.0 } else { self.flops as f64 / ceiling.arithmetic };
+        let (of, least_ns) =
+            if memory > arithmetic { (Bound::Memory, memory) } else { (Bound::Arithmetic, arithmetic) };
+        (least_ns > 0.0).then(|| Share { of, share: least_ns / 1e9 / time.as_secs_f64() })
     }
 
     /// GFLOP/s (of integers: GOP/s).
@@ -76,10 +72,14 @@ mod tests {
 
     #[test]
     fn the_lower_roof_counts() {
-        let share = |flops, bytes, integers| Cost { flops, bytes, integers }.share(Duration::from_micros(2), &CEILING);
-        assert_eq!(share(1_000_000, 1_000, false), Some(Share { of: Bound::Arithmetic, share: 0.5 }));
-        assert_eq!(share(1_000, 10_000, false), Some(Share { of: Bound::Memory, share: 0.5 }));
-        assert_eq!(share(1_000, 10_000, true), Some(Share { of: Bound::Memory, share: 0.5 }));
-        assert_eq!(share(1_000_000, 1_000, true), None);
+        let cost = |flops, bytes| Cost { flops, bytes, integers: false, from_memory: true };
+        let share = |cost: Cost| cost.share(Duration::from_micros(2), &CEILING);
+        let (arithmetic, memory) =
+            (Share { of: Bound::Arithmetic, share: 0.5 }, Share { of: Bound::Memory, share: 0.5 });
+        assert_eq!(share(cost(1_000_000, 1_000)), Some(arithmetic));
+        assert_eq!(share(cost(1_000, 10_000)), Some(memory));
+        assert_eq!(share(Cost { integers: true, ..cost(1_000_000_000, 10_000) }), Some(memory));
+        assert_eq!(share(Cost { from_memory: false, ..cost(1_000_000, 1_000_000) }), Some(arithmetic));
+        assert_eq!(share(Cost { integers: true, from_memory: false, ..cost(1_000_000, 1_000) }), None);
     }
 }

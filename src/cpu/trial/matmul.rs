@@ -64,6 +64,7 @@ impl MatmulShape {
             flops: 2 * (self.m * self.n * self.k) as u64,
             bytes: self.dtype.bytes(self.n, self.k) + 4 * (self.m * (self.n + self.k)) as u64,
             integers: self.dtype.float().is_none(),
+            from_memory: self.m <= ROTATED_ROWS,
         }
     }
 
