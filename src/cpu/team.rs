@@ -162,7 +162,9 @@ mod tests {
     fn every_region_has_its_leader_and_each_helper_at_most_once() {
         for n_threads in [1, 2, 3, 7] {
             let came: Vec<AtomicUsize> = (0..n_threads).map(|_| AtomicUsize::new(0)).collect();
-            let count = |member: usize| drop(came[member].fetch_add(1, Ordering::Relaxed));
+            let count = |member: usize| {
+                came[member].fetch_add(1, Ordering::Relaxed);
+            };
             pool(n_threads).install(|| {
                 lead(n_threads - 1, || {
                     for region in 1..=1_000 {
