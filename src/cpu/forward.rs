@@ -1,5 +1,7 @@
 //! The step: a ragged batch through a decoder-only transformer of the Llama family (Touvron et al. 2023, section 2).
 
+use tracing::trace_span;
+
 use super::attention::{Attention, Geometry};
 use super::disjoint::Disjoint;
 use super::isa::Isa;
@@ -37,7 +39,7 @@ pub struct Forward<'a, I: Isa, W: Matrix> {
 }
 
 impl<I: Isa, W: Matrix> Forward<'_, I, W> {
-    /// Runs the step.
+    /// Runs the step. Each phase is a span at level trace, which costs nothing while nobody listens; the bench `step` does.
     pub fn run(mut self, logits: &mut Logits) {
         let weights = self.weights;
         self.plan();
@@ -57,6 +59,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
 
     /// Positions, slots, angles and the tasks of attention: lengths only.
     fn plan(&mut self) {
+        let _phase = trace_span!("plan").entered();
         let (state, ragged) = (&mut *self.state, self.batch.ragged());
         state.plan.make(&self.geometry, &ragged);
         state.positions.clear();
@@ -72,6 +75,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
 
     /// `x = embedding[token]`, and the angles of RoPE.
     fn embed(&mut self) {
+        let _phase = trace_span!("embed").entered();
         let (d_model, half) = (self.config.d_model, self.config.head_dim / 2);
         let State { x, cos, sin, positions, threads, .. } = &mut *self.state;
         let (x, cos, sin) = (Disjoint::new(x), Disjoint::new(cos), Disjoint::new(sin));
@@ -90,6 +94,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
 
     /// `normed = rms_norm(x)`
     fn norm(&mut self, weight: &[f32]) {
+        let _phase = trace_span!("norm").entered();
         let d_model = self.config.d_model;
         let State { x, normed, threads, .. } = &mut *self.state;
         let lhs = Disjoint::new(normed);
@@ -102,6 +107,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
 
     /// `qkv = normed W^T + bias`
     fn qkv(&mut self, layer: &Layer<W>) {
+        let _phase = trace_span!("qkv").entered();
         let State { normed, qkv, operand, threads, .. } = &mut *self.state;
         let epilogue =
             Epilogue::Store { out: Disjoint::new(qkv), stride: layer.qkv.n(), bias: layer.qkv_bias.as_deref() };
@@ -111,6 +117,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
 
     /// Norms of heads where the model has them, RoPE on q and k, and keys and values into their pages.
     fn rotate_and_append(&mut self, layer_idx: usize, layer: &Layer<W>) {
+        let _phase = trace_span!("rotate_append").entered();
         let State { qkv, threads, cos, sin, slots, .. } = &mut *self.state;
         let (stride, half) = (layer.qkv.n(), self.config.head_dim / 2);
         let (d_q, d_kv, eps) = (self.config.d_q(), self.config.d_kv(), self.config.norm_eps);
@@ -134,6 +141,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
 
     /// `attended = softmax(q k^T) v`
     fn attend(&mut self, layer_idx: usize) {
+        let _phase = trace_span!("attention").entered();
         let d_q = self.config.d_q();
         let State { qkv, attended, plan, threads, .. } = &mut *self.state;
         let attention = Attention {
@@ -150,6 +158,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
 
     /// `gated = silu(normed Wg^T) * (normed Wu^T)`
     fn gate_up(&mut self, layer: &Layer<W>) {
+        let _phase = trace_span!("gate_up").entered();
         let State { normed, gated, operand, threads, .. } = &mut *self.state;
         let epilogue =
             Epilogue::SiluGate { out: Disjoint::new(gated), depth: layer.down.k().next_multiple_of(TILE_DEPTH) };
@@ -160,10 +169,11 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
     /// `x += source W^T`
     fn project_back(&mut self, weights: &W, source: Source) {
         let State { x, attended, gated, operand, threads, .. } = &mut *self.state;
-        let lhs = match source {
-            Source::Attended => attended,
-            Source::Gated => gated,
+        let (lhs, span) = match source {
+            Source::Attended => (attended, trace_span!("project")),
+            Source::Gated => (gated, trace_span!("down")),
         };
+        let _phase = span.entered();
         let epilogue = Epilogue::Add { out: Disjoint::new(x), stride: self.config.d_model };
         let matmul = Matmul { lhs, n_rows: self.batch.n_tokens(), weights, epilogue };
         matmul.run(self.isa, operand, threads, |t| &mut t.sums);
@@ -171,22 +181,30 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
 
     /// Logits of the rows that want them.
     fn logits(&mut self, logits: &mut Logits) {
-        let (d_model, vocab) = (self.config.d_model, self.config.vocab);
-        let rows = &self.batch.logit_rows;
-        let out = logits.reset(rows.len(), vocab);
-        if rows.is_empty() {
+        let vocab = self.config.vocab;
+        let out = logits.reset(self.batch.logit_rows.len(), vocab);
+        if out.is_empty() {
             return;
         }
-        let State { x, normed, operand, threads, .. } = &mut *self.state;
-        let lhs = Disjoint::new(normed);
+        self.final_norm();
+        let _phase = trace_span!("logits").entered();
+        let State { normed, operand, threads, .. } = &mut *self.state;
+        let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: vocab, bias: None };
+        let n_rows = self.batch.logit_rows.len();
+        let matmul = Matmul { lhs: normed, n_rows, weights: &self.weights.lm_head, epilogue };
+        matmul.run(self.isa, operand, threads, |t| &mut t.sums);
+    }
+
+    /// `normed[i] = rms_norm(x[row])` of the rows whose logits are wanted.
+    fn final_norm(&mut self) {
+        let _phase = trace_span!("norm").entered();
+        let State { x, normed, threads, .. } = &mut *self.state;
         let (isa, eps, weight) = (self.isa, self.config.norm_eps, &self.weights.final_norm);
+        let (lhs, d_model, rows) = (Disjoint::new(normed), self.config.d_model, &self.batch.logit_rows);
         for_each_row(threads, rows.len(), |i| {
             let out = LhsRow { lhs: &lhs, row: i, depth: d_model.next_multiple_of(TILE_DEPTH) };
             isa.run(RmsNorm { x: &x[rows[i] as usize * d_model..][..d_model], weight, eps, out });
         });
-        let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: vocab, bias: None };
-        let matmul = Matmul { lhs: normed, n_rows: rows.len(), weights: &self.weights.lm_head, epilogue };
-        matmul.run(isa, operand, threads, |t| &mut t.sums);
     }
 }
 

@@ -109,7 +109,7 @@ impl<I: Isa, W: Matrix> PackedMatrix for CpuMatrix<I, W> {
         let x = x.as_standard_layout();
         let x = x.as_slice().expect("standard layout is one slice");
         let mut buffers = self.buffers();
-        self.pool.install(|| match out.as_slice_mut() {
+        self.pool.run_step(|| match out.as_slice_mut() {
             Some(out) => self.run(x, out, &mut buffers),
             None => {
                 let mut dense = ndarray::Array2::zeros((m, self.n()));
@@ -216,7 +216,7 @@ impl<I: Isa> KvPages for CpuPages<I> {
         let (isa, layer) = (self.isa, self.pages.layer(args.layer));
         let (q, result) = (&mut q[..n_tokens * row_len], &mut result[..n_tokens * row_len]);
         let queries = args.q.as_standard_layout();
-        self.pool.install(|| {
+        self.pool.run_step(|| {
             parallel::copy(threads, queries.as_slice().expect("one slice"), q);
             let out = Disjoint::new(result);
             let attention = Attention { geometry, q, q_stride: row_len, layer, ragged, out, out_depth: row_len };

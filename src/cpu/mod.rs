@@ -26,6 +26,8 @@ mod product;
 mod quant;
 pub mod roofline;
 mod state;
+mod team;
+pub mod trial;
 mod weights;
 
 use std::sync::Arc;
@@ -69,6 +71,8 @@ pub struct TableStatus {
     pub chosen: bool,
     /// Why it cannot run; empty where it can.
     pub why: String,
+    /// The roof of its arithmetic, as [`roofline`] names it.
+    pub roof: &'static str,
 }
 
 /// All kernel tables of this build, best first.
@@ -78,7 +82,7 @@ pub fn tables() -> Vec<TableStatus> {
         fn visit<I: Isa>(&mut self, table: Result<I, String>) {
             let chosen = table.is_ok() && !self.0.iter().any(|t| t.chosen);
             let (available, why) = (table.is_ok(), table.err().unwrap_or_default());
-            self.0.push(TableStatus { name: I::NAME, available, chosen, why });
+            self.0.push(TableStatus { name: I::NAME, available, chosen, why, roof: I::REGISTER_ROOF });
         }
     }
     let mut statuses = Statuses(Vec::new());

@@ -107,7 +107,7 @@ impl<I: Isa, W: Matrix> Model for CpuModel<I, W> {
             state: &mut self.state,
             batch,
         };
-        self.pool.install(|| forward.run(logits));
+        self.pool.run_step(|| forward.run(logits));
         Ok(())
     }
 }

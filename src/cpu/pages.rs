@@ -12,7 +12,7 @@ use super::isa::{Isa, Kernel};
 use super::panel::PanelElement;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
+use crate::spec::contract::{PAGE_LEN, PANEL_COLS, TILE_DEPTH};
 use crate::spec::{KvSpec, PageId, Slot};
 
 /// Where things lie in a layer of pages.
@@ -139,22 +139,29 @@ impl<I: Isa> Kernel<I> for StoreToken<'_> {
     #[inline(always)]
     fn run(self, isa: I) {
         let layout = self.writer.layout;
-        let (slot, mut bits, mut finite) = (self.at.slot_idx, [0u16; 16], true);
-        let element = |kv_head: usize, index: usize, len: usize| {
+        let (mut bits, mut finite) = ([0u16; 16], true);
+        let element = |index: usize, len: usize| {
             // SAFETY: elements of this slot alone, which nobody else touches, as `StoreToken::new` demands.
-            unsafe { self.writer.data.slice(layout.head_start(self.at.page, kv_head) + index, len) }
+            unsafe { self.writer.data.slice(index, len) }
         };
-        for (i, (k, v)) in self.k.as_chunks::<16>().0.iter().zip(self.v.as_chunks::<16>().0).enumerate() {
-            let (kv_head, dim) = (i * 16 / layout.head_dim, i * 16 % layout.head_dim);
-            isa.store_bf16(isa.load(k), &mut bits);
-            finite &= bits.iter().all(|b| is_finite(*b));
-            for (pair, bits) in bits.as_chunks::<2>().0.iter().enumerate() {
-                element(kv_head, layout.k_index(slot, dim + 2 * pair), 2).copy_from_slice(bits);
-            }
-            isa.store_bf16(isa.load(v), &mut bits);
-            finite &= bits.iter().all(|b| is_finite(*b));
-            for (i, bits) in bits.iter().enumerate() {
-                element(kv_head, layout.v_index(slot, dim + i), 1)[0] = *bits;
+        let heads = self.k.chunks_exact(layout.head_dim).zip(self.v.chunks_exact(layout.head_dim));
+        for (kv_head, (k, v)) in heads.enumerate() {
+            let start = layout.head_start(self.at.page, kv_head);
+            for (i, (k, v)) in k.as_chunks::<16>().0.iter().zip(v.as_chunks::<16>().0).enumerate() {
+                isa.store_bf16(isa.load(k), &mut bits);
+                finite &= bits.iter().all(|b| is_finite(*b));
+                // A key is a column: its pairs are a row of the panel apart.
+                let first = start + layout.k_index(self.at.slot_idx, 16 * i);
+                for (pair, bits) in bits.as_chunks::<2>().0.iter().enumerate() {
+                    element(first + 2 * PANEL_COLS * pair, 2).copy_from_slice(bits);
+                }
+                isa.store_bf16(isa.load(v), &mut bits);
+                finite &= bits.iter().all(|b| is_finite(*b));
+                // A value's elements are columns, next to each other.
+                let first = start + layout.v_index(self.at.slot_idx, 16 * i);
+                for (col, bits) in bits.iter().enumerate() {
+                    element(first + 2 * col, 1)[0] = *bits;
+                }
             }
         }
         if !finite {

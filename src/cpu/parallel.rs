@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rayon::prelude::*;
-
 use super::disjoint::Disjoint;
+use super::team;
 use crate::error::{Error, Result};
 
 /// The pool that the backend runs on: its own, or the embedder's.
@@ -37,6 +36,12 @@ impl Pool {
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.0.install(f)
     }
+
+    /// Runs `f` on one thread of the pool, and its [`for_each_task`] on all of them.
+    pub fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        let n_helpers = self.n_threads() - 1;
+        self.0.install(|| if n_helpers == 0 { f() } else { team::lead(n_helpers, f) })
+    }
 }
 
 /// Elements that one task of [`copy`] copies.
@@ -54,17 +59,24 @@ pub fn copy<S: Send>(states: &mut [S], from: &[f32], to: &mut [f32]) {
 }
 
 /// Runs `task(state, i)` for every `i` below `n_tasks`, each state on one thread at a time. Threads take the next task as they become free, in
-/// ascending order. Allocates nothing.
+/// ascending order. Allocates nothing. Several threads work within [`Pool::run_step`] alone.
 pub fn for_each_task<S: Send>(states: &mut [S], n_tasks: usize, task: impl Fn(&mut S, usize) + Sync) {
     if n_tasks <= 1 || states.len() == 1 {
         (0..n_tasks).for_each(|i| task(&mut states[0], i));
         return;
     }
+    tracing::trace!(n_tasks, "fork");
     let next = AtomicUsize::new(0);
     let n_workers = states.len().min(n_tasks);
-    states[..n_workers].par_iter_mut().with_max_len(1).for_each(|state| {
+    let states = Disjoint::new(states);
+    team::run(&|member| {
+        if member >= n_workers {
+            return;
+        }
+        // SAFETY: no two members of a region have the same number.
+        let state = &mut unsafe { states.slice(member, 1) }[0];
         loop {
-            // Relaxed: the counter hands out numbers; rayon's join orders what the tasks wrote.
+            // Relaxed: the counter hands out numbers; the region's end orders what the tasks wrote.
             let i = next.fetch_add(1, Ordering::Relaxed);
             if i >= n_tasks {
                 return;

@@ -116,10 +116,25 @@ impl<I: Isa> Kernel<I> for RotateHeads<'_> {
                     isa.store(isa.mul(isa.mul(isa.load(x), factor), isa.load(w)), x);
                 }
             }
-            let (low, high) = head.split_at_mut(half);
-            for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(self.cos).zip(self.sin) {
-                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-            }
+            rotate(isa, head, self.cos, self.sin);
         }
+    }
+}
+
+/// `a' = a cos - b sin`, `b' = b cos + a sin`, never fused; `b` lies half a head behind `a`.
+#[inline(always)]
+fn rotate<I: Isa>(isa: I, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (low, high) = head.split_at_mut(cos.len());
+    let (low, low_tail) = low.as_chunks_mut::<16>();
+    let (high, high_tail) = high.as_chunks_mut::<16>();
+    let ((cos, cos_tail), (sin, sin_tail)) = (cos.as_chunks::<16>(), sin.as_chunks::<16>());
+    for (((low, high), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        let (a, b, cos, sin) = (isa.load(low), isa.load(high), isa.load(cos), isa.load(sin));
+        isa.store(isa.sub(isa.mul(a, cos), isa.mul(b, sin)), low);
+        isa.store(isa.add(isa.mul(b, cos), isa.mul(a, sin)), high);
+    }
+    // Half a head is a multiple of eight.
+    for (((a, b), cos), sin) in low_tail.iter_mut().zip(high_tail).zip(cos_tail).zip(sin_tail) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
 }

@@ -1,5 +1,6 @@
 //! `longhaul doctor`: what this machine can run.
 
+mod comparison;
 mod models;
 mod neff;
 mod neuron;
@@ -12,10 +13,12 @@ use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use longhaul::Result;
 use longhaul::cpu::roofline::{self, Roof};
+use longhaul::cpu::trial;
 use longhaul::spec::synthetic::Preset;
 use longhaul::workload::report::MachineIdentity;
 use serde::Serialize;
 
+use self::comparison::ComparisonFinding;
 use self::models::ModelFinding;
 use self::neuron::NeuronFinding;
 use self::tables::{BackendFinding, TableFinding};
@@ -34,8 +37,11 @@ pub struct DoctorArguments {
     /// Measure what this machine can do at most; takes some seconds and 1.25 GiB
     #[arg(long)]
     roofline: bool,
+    /// Measure each kernel table at shapes of real models, and mark where the chosen one is not the best; takes under a minute and some GiB
+    #[arg(long)]
+    tables: bool,
     /// A compiled program for Trainium to tell about, and nothing else
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "synthetic", "roofline"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "synthetic", "roofline", "tables"])]
     neff: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
@@ -54,6 +60,8 @@ struct Findings {
     models: Vec<ModelFinding>,
     /// Empty unless asked for.
     roofs: Vec<Roof>,
+    /// Empty unless asked for.
+    comparisons: Vec<ComparisonFinding>,
 }
 
 /// Runs the command.
@@ -71,6 +79,11 @@ pub fn run(arguments: &DoctorArguments) -> Result<Ended> {
         forced_table: std::env::var("LONGHAUL_ISA").ok().filter(|name| !name.is_empty()),
         neuron: neuron::find(),
         models: models::find(arguments.model.as_deref(), arguments.synthetic, &machine)?,
+        comparisons: if arguments.tables {
+            trial::compare(machine.threads_allowed)?.into_iter().map(Into::into).collect()
+        } else {
+            Vec::new()
+        },
         roofs: if arguments.roofline { roofline::measure(machine.threads_allowed) } else { Vec::new() },
         machine,
     };
@@ -100,6 +113,9 @@ fn text(findings: &Findings) -> String {
     out.push_str(&format!("{}\n", models::table(&findings.models)));
     if !findings.roofs.is_empty() {
         out.push_str(&format!("{}\n", roofs::table(&findings.roofs)));
+    }
+    if !findings.comparisons.is_empty() {
+        out.push_str(&format!("{}\n", comparison::table(&findings.comparisons)));
     }
     out
 }

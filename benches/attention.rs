@@ -1,0 +1,128 @@
+//! Causal attention over pages: the sweep of agent workloads at Llama-3.1-8B's heads, and SmolLM2-135M's. Each case is compared with the reference
+//! before it is timed; prints the share of the lower roof, which is measured in the same run.
+//!
+//!     cargo bench --bench attention                                         # some of each kind, the chosen table, all threads
+//!     cargo bench --bench attention -- 'kernel-sweep/decode/b(1|8)/kv32k/'
+//!     cargo bench --bench attention -- 'kernel-sweep/append/q512/.*/amx/2-threads'
+//!
+//! `append/qQ/kvL` appends Q tokens behind L; `decode/bB/kvL` has B sequences of L tokens; `shared15k/bB` has B sequences of 16,000 of which
+//! 14,976 (234 pages) are shared, and `private16k/bB` the same of which none are. k is 1,000. In decode the pages rotate through 1.25 GiB at least. What does not fit
+//! into half of the memory is left out, and said.
+
+mod common;
+
+use common::{Roofs, Setup};
+use criterion::{Criterion, criterion_group, criterion_main};
+use longhaul::backend::Backend;
+use longhaul::cpu::trial::{AttentionShape, AttentionTrial, Heads, Trial};
+use longhaul::{cpu, reference};
+use ndarray::{Array3, s};
+
+const APPENDED: [usize; 8] = [128, 256, 512, 700, 1_000, 2_000, 4_000, 16_000];
+const CONTEXTS: [usize; 6] = [8_000, 32_000, 64_000, 104_000, 131_000, 234_000];
+const BATCHES: [usize; 6] = [1, 2, 4, 8, 16, 32];
+/// 15k in whole pages of 64.
+const SHARED: usize = 234 * 64;
+const PREFILLS: [usize; 3] = [512, 2_000, 8_000];
+
+/// What runs when nothing is selected.
+const DEFAULT: [&str; 8] = [
+    "smollm2-135m/decode/b1/kv8k",
+    "smollm2-135m/prefill/2k",
+    "kernel-sweep/append/q512/kv8k",
+    "kernel-sweep/decode/b1/kv32k",
+    "kernel-sweep/decode/b8/kv8k",
+    "kernel-sweep/shared15k/b8",
+    "kernel-sweep/private16k/b8",
+    "llama-3.1-8b/prefill/2k",
+];
+
+fn attention(criterion: &mut Criterion) {
+    let mut roofs = Roofs::default();
+    let memory = cpu::machine().memory_limit_bytes / 2;
+    for setup in Setup::all() {
+        for shape in shapes() {
+            if common::n_filters() == 0 && !DEFAULT.contains(&shape.name.as_str()) {
+                continue;
+            }
+            let needed = shape.pool_bytes(longhaul::spec::contract::PAGE_LEN, 1);
+            if needed > memory {
+                println!("attention/{} is left out: its pages take {} GiB", shape.name, needed >> 30);
+                continue;
+            }
+            let name = format!("attention/{}", shape.name);
+            common::time(criterion, &mut roofs, &name, &setup, shape.cost(), |backend| ready(&shape, backend));
+        }
+    }
+}
+
+fn shapes() -> Vec<AttentionShape> {
+    let shape = |heads, name: String, n_seqs, n_rows, kv_len, shared_len| AttentionShape {
+        name,
+        heads,
+        n_seqs,
+        n_rows,
+        kv_len,
+        shared_len,
+    };
+    let (large, small) = (Heads::LLAMA31_8B, Heads::SMOLLM2_135M);
+    let mut shapes = Vec::new();
+    for kv in CONTEXTS {
+        for q in APPENDED {
+            shapes.push(shape(large, format!("kernel-sweep/append/q{}/kv{}", k(q), k(kv)), 1, q, kv + q, 0));
+        }
+        for batch in BATCHES {
+            shapes.push(shape(large, format!("kernel-sweep/decode/b{batch}/kv{}", k(kv)), batch, 1, kv, 0));
+        }
+    }
+    for batch in BATCHES {
+        shapes.push(shape(large, format!("kernel-sweep/shared15k/b{batch}"), batch, 1, 16_000, SHARED));
+        shapes.push(shape(large, format!("kernel-sweep/private16k/b{batch}"), batch, 1, 16_000, 0));
+    }
+    for len in PREFILLS {
+        shapes.push(shape(large, format!("llama-3.1-8b/prefill/{}", k(len)), 1, len, len, 0));
+        shapes.push(shape(small, format!("smollm2-135m/prefill/{}", k(len)), 1, len, len, 0));
+    }
+    for kv in [1_000, 8_000] {
+        shapes.push(shape(small, format!("smollm2-135m/decode/b1/kv{}", k(kv)), 1, 1, kv, 0));
+    }
+    shapes
+}
+
+/// `8k` for 8,000.
+fn k(n: usize) -> String {
+    if n.is_multiple_of(1_000) { format!("{}k", n / 1_000) } else { n.to_string() }
+}
+
+/// Makes the shape ready, and compares the last row of the last sequence, which sees everything, with the reference in the heads of the last group.
+fn ready(shape: &AttentionShape, backend: &dyn Backend) -> AttentionTrial {
+    let mut trial = shape.ready(backend, 1).expect("it fits into memory");
+    trial.call().expect("shapes agree");
+    let group = shape.heads.n_heads / shape.heads.n_kv_heads;
+    let (first_head, kv_head) = (shape.heads.n_heads - group, shape.heads.n_kv_heads - 1);
+    let page_len = backend.caps().page_len;
+    let [keys, values] = trial.distinct().map(|x| {
+        let row = |i: usize| trial.distinct_row(shape.n_seqs - 1, i, page_len);
+        let element = |(i, _, dim): (usize, usize, usize)| f64::from(x[[row(i), kv_head, dim]]);
+        Array3::from_shape_fn((shape.kv_len, 1, shape.heads.head_dim), element)
+    });
+    let q = trial.q();
+    let q = q.slice(s![-1.., first_head.., ..]).mapv(f64::from);
+    let expected = reference::attention(&reference::Attention {
+        q: q.view(),
+        k: keys.view(),
+        v: values.view(),
+        start: shape.kv_len - 1,
+        scale: trial.scale().into(),
+        window: None,
+    });
+    let got = trial.out();
+    let got = got.slice(s![-1.., first_head.., ..]);
+    let worst = expected.iter().zip(got).map(|(e, g)| (e - f64::from(*g)).abs()).fold(0.0, f64::max);
+    // Averages of values below 1; rounding the weights to bf16 moves them by 2^-8 at most.
+    assert!(worst <= 1.0 / 256.0, "{} on {}: off by {worst}", shape.name, backend.caps().name);
+    trial
+}
+
+criterion_group! { name = benches; config = common::criterion(); targets = attention }
+criterion_main!(benches);

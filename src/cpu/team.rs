@@ -1,0 +1,232 @@
+//! The threads of a step, which wait for its parallel regions awake.
+//!
+//! A step forks hundreds of times, some microseconds apart. To hand such a region to a pool costs more than to wait for the next one: jobs are queued and
+//! stolen, and a thread that finds none goes to sleep and must be woken. So for the length of a step the pool's other threads are a team: they
+//! spin on one word, which says that a region is open and how many of them are inside. A thread that comes late, or never since the pool has other
+//! work, is not waited for: whoever leads the step takes all tasks that nobody else takes.
+
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+/// What a member does in a region, given its number: 0 leads.
+type Job<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Regions are counted in the word from this bit on, helpers inside below it.
+const REGION: u64 = 1 << 16;
+
+/// Looks at the word before a waiting thread lets others run: some tens of microseconds.
+const SPINS: u32 = 1_000;
+
+thread_local! {
+    /// The team that this thread leads, while no region is open; null otherwise.
+    static LED: Cell<*const Team> = const { Cell::new(ptr::null()) };
+}
+
+/// Threads that work on one step.
+struct Team {
+    /// Number of openings and closings, odd while a region is open, times [`REGION`]; plus the helpers inside.
+    word: AtomicU64,
+    /// The open region's job.
+    job: UnsafeCell<Job<'static>>,
+    /// The step is over.
+    over: AtomicBool,
+    /// What a helper's job panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+// SAFETY: the leader alone writes `job`, while no region is open and no helper inside; helpers read it inside an open region alone. The word
+// orders the two. Everything else is for sharing.
+unsafe impl Sync for Team {}
+
+/// Runs `step` on this thread, with `n_helpers` other threads of its pool ready for [`run`]. Allocates nothing on a thread of a pool.
+pub fn lead<R: Send>(n_helpers: usize, step: impl FnOnce() -> R + Send) -> R {
+    let team = Team {
+        word: AtomicU64::new(0),
+        job: UnsafeCell::new(&|_| ()),
+        over: AtomicBool::new(false),
+        panic: Mutex::new(None),
+    };
+    let lead = || {
+        let _led = Led { before: LED.replace(&team), team: &team };
+        step()
+    };
+    let help = || (0..n_helpers).into_par_iter().with_max_len(1).for_each(|i| team.help(i + 1));
+    rayon::join(lead, help).0
+}
+
+/// Runs `job(member)` on this thread as member 0, and on those helpers of its team that come in time, each with a number of its own. Returns
+/// when all are done. Without a team, or inside another region, member 0 is alone.
+///
+/// # Panics
+/// If the job does on any thread.
+pub fn run(job: Job<'_>) {
+    let led = LED.replace(ptr::null());
+    if led.is_null() {
+        return job(0);
+    }
+    // SAFETY: `lead` put the pointer there, and takes it away before its team is gone; it runs below us on this thread's stack.
+    let team = unsafe { &*led };
+    // SAFETY: a lifetime is all that changes. `open` ends with no helper inside, panic or not, so nobody has the job after this function.
+    let job = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
+    // SAFETY: no region is open, since LED was not null, and no helper inside, since the last one was waited for.
+    unsafe { *team.job.get() = job };
+    team.word.fetch_add(REGION, Ordering::Release);
+    let open = Open(team);
+    job(0);
+    drop(open);
+    let panic = team.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(panic) = panic {
+        resume_unwind(panic);
+    }
+}
+
+/// This thread leads a team; at its end the helpers go.
+struct Led<'a> {
+    before: *const Team,
+    team: &'a Team,
+}
+
+impl Drop for Led<'_> {
+    fn drop(&mut self) {
+        LED.set(self.before);
+        self.team.over.store(true, Ordering::Release);
+    }
+}
+
+/// A region is open; at its end it is closed, and whoever is inside is waited for.
+struct Open<'a>(&'a Team);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.word.fetch_add(REGION, Ordering::Release);
+        let mut n_looks = 0;
+        // Acquire: what the helpers wrote is there when they are gone.
+        while !self.0.word.load(Ordering::Acquire).is_multiple_of(REGION) {
+            wait(&mut n_looks);
+        }
+        LED.set(self.0);
+    }
+}
+
+impl Team {
+    /// Takes part in every region that is seen open, until the step is over.
+    fn help(&self, member: usize) {
+        let (mut last, mut n_looks) = (0, 0);
+        while !self.over.load(Ordering::Acquire) {
+            let word = self.word.load(Ordering::Relaxed);
+            let region = word / REGION;
+            let fresh = region % 2 == 1 && region != last;
+            // Acquire: the leader wrote the job before it opened the region.
+            if fresh && self.word.compare_exchange(word, word + 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                // SAFETY: this thread is inside an open region, so nobody writes the job.
+                let job = unsafe { *self.job.get() };
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(member))) {
+                    *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                }
+                self.word.fetch_sub(1, Ordering::Release);
+                (last, n_looks) = (region, 0);
+            } else {
+                wait(&mut n_looks);
+            }
+        }
+    }
+}
+
+/// Spins at first, and then lets other threads run.
+fn wait(n_looks: &mut u32) {
+    *n_looks += 1;
+    if *n_looks < SPINS {
+        std::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn pool(n_threads: usize) -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap()
+    }
+
+    #[test]
+    fn every_region_has_its_leader_and_each_helper_at_most_once() {
+        for n_threads in [1, 2, 3, 7] {
+            let came: Vec<AtomicUsize> = (0..n_threads).map(|_| AtomicUsize::new(0)).collect();
+            let count = |member: usize| {
+                came[member].fetch_add(1, Ordering::Relaxed);
+            };
+            pool(n_threads).install(|| {
+                lead(n_threads - 1, || {
+                    for region in 1..=1_000 {
+                        run(&count);
+                        let so_far = came.iter().map(|n| n.load(Ordering::Relaxed));
+                        assert!(so_far.clone().max() == Some(region) && so_far.min() <= Some(region));
+                    }
+                });
+            });
+            assert_eq!(came[0].load(Ordering::Relaxed), 1_000);
+        }
+    }
+
+    #[test]
+    fn a_helper_takes_part() {
+        let met = std::sync::Barrier::new(2);
+        pool(2).install(|| {
+            lead(1, || {
+                run(&|_| {
+                    met.wait();
+                })
+            })
+        });
+    }
+
+    #[test]
+    fn a_panic_anywhere_comes_out_and_leaves_the_pool_usable() {
+        let (pool, met) = (pool(2), std::sync::Barrier::new(2));
+        for culprit in [0, 1] {
+            let job = |member: usize| {
+                met.wait();
+                assert_ne!(member, culprit, "as told");
+            };
+            let outcome = catch_unwind(AssertUnwindSafe(|| pool.install(|| lead(1, || run(&job)))));
+            assert!(outcome.is_err());
+        }
+        pool.install(|| {
+            lead(1, || {
+                run(&|_| {
+                    met.wait();
+                })
+            })
+        });
+    }
+
+    #[test]
+    fn inside_a_region_and_without_a_team_there_is_one_member() {
+        let n_inner = AtomicUsize::new(0);
+        let inner = |member: usize| {
+            assert_eq!(member, 0);
+            n_inner.fetch_add(1, Ordering::Relaxed);
+        };
+        run(&inner);
+        pool(2).install(|| {
+            lead(1, || {
+                run(&|member| {
+                    if member == 0 {
+                        run(&inner)
+                    }
+                })
+            })
+        });
+        assert_eq!(n_inner.load(Ordering::Relaxed), 2);
+    }
+}

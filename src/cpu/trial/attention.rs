@@ -1,0 +1,204 @@
+//! Attention over contexts of many lengths: append-prefill, decode, and decode behind a shared prefix.
+
+use ndarray::{Array3, ArrayView3};
+
+use super::{Cost, ROTATED_BYTES, Trial, numbers, widen};
+use crate::backend::{Backend, KvPages};
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot};
+
+/// Pages that differ; the others are copies of them.
+const DISTINCT_PAGES: usize = 8;
+
+/// Heads of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key/value heads.
+    pub n_kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+}
+
+impl Heads {
+    /// Llama-3.1-8B.
+    pub const LLAMA31_8B: Self = Self { n_heads: 32, n_kv_heads: 8, head_dim: 128 };
+    /// SmolLM2-135M.
+    pub const SMOLLM2_135M: Self = Self { n_heads: 9, n_kv_heads: 3, head_dim: 64 };
+}
+
+/// Causal attention of `n_rows` new rows in each of `n_seqs` sequences, of which each has `kv_len` tokens with them. KV is bf16.
+#[derive(Debug, Clone)]
+pub struct AttentionShape {
+    /// `kernel-sweep/decode/b8/kv32k`
+    pub name: String,
+    /// Heads.
+    pub heads: Heads,
+    /// Sequences.
+    pub n_seqs: usize,
+    /// Rows of each sequence: 1 in decode.
+    pub n_rows: usize,
+    /// Tokens of each sequence, its rows included.
+    pub kv_len: usize,
+    /// Of these, the first that all sequences share: the same pages, whole ones.
+    pub shared_len: usize,
+}
+
+impl AttentionShape {
+    /// Operations as [`AttentionArgs::flops`]; the bytes of keys and values, shared ones once, and of q and the result in f32.
+    pub fn cost(&self) -> Cost {
+        let Heads { n_heads, n_kv_heads, head_dim } = self.heads;
+        // Row i of a sequence sees kv_len - n_rows + i + 1 tokens.
+        let visible = self.n_rows * (self.kv_len - self.n_rows) + self.n_rows * (self.n_rows + 1) / 2;
+        let activations = 2 * 4 * self.n_seqs * self.n_rows * n_heads * head_dim;
+        Cost {
+            flops: (4 * self.n_seqs * visible * n_heads * head_dim) as u64,
+            bytes: (self.n_kept() * 4 * n_kv_heads * head_dim + activations) as u64,
+            integers: false,
+            from_memory: self.n_rows == 1,
+        }
+    }
+
+    /// Bytes of memory that a trial takes.
+    pub fn pool_bytes(&self, page_len: usize, n_trials: usize) -> u64 {
+        let layer = (self.n_pages(page_len) * page_len * 4 * self.heads.n_kv_heads * self.heads.head_dim) as u64;
+        layer * self.n_layers(n_trials)
+    }
+
+    /// Tokens whose keys and values are kept: shared ones once.
+    fn n_kept(&self) -> usize {
+        self.shared_len + self.n_seqs * (self.kv_len - self.shared_len)
+    }
+
+    fn n_pages(&self, page_len: usize) -> usize {
+        let shared = self.shared_len / page_len;
+        shared + self.n_seqs * (self.kv_len.div_ceil(page_len) - shared)
+    }
+
+    /// Layers that take turns when `n_trials` trials do: enough for memory to be what is measured where there are few rows.
+    fn n_layers(&self, n_trials: usize) -> u64 {
+        let bytes = (self.n_kept() * 4 * self.heads.n_kv_heads * self.heads.head_dim * n_trials) as u64;
+        if self.n_rows > 1 { 1 } else { ROTATED_BYTES.div_ceil(bytes) }
+    }
+
+    /// Fills pages and makes queries. `n_trials` is how many trials of this shape take turns.
+    ///
+    /// # Errors
+    /// When the backend does not take the pages.
+    pub fn ready(&self, backend: &dyn Backend, n_trials: usize) -> Result<AttentionTrial> {
+        let (page_len, Heads { n_heads, n_kv_heads, head_dim }) = (backend.caps().page_len, self.heads);
+        let n_layers = self.n_layers(n_trials) as usize;
+        let spec = KvSpec { n_layers, n_kv_heads, head_dim, dtype: Dtype::Bf16 };
+        let n_pages = self.n_pages(page_len);
+        let mut kv = backend.kv(&spec, n_pages)?;
+        let n_distinct = DISTINCT_PAGES.min(n_pages);
+        let [k, v] = [3, 4].map(|seed| {
+            let mut next = numbers(seed);
+            Array3::from_shape_simple_fn((n_distinct * page_len, n_kv_heads, head_dim), || widen(next()))
+        });
+        let slot = |i: usize| Slot { page: PageId((i / page_len) as u32), slot_idx: i % page_len };
+        let slots: Vec<Slot> = (0..n_distinct * page_len).map(slot).collect();
+        (0..n_layers).try_for_each(|layer| kv.append(layer, k.view(), v.view(), &slots))?;
+        for page in n_distinct..n_pages {
+            kv.copy_page(PageId((page % n_distinct) as u32), PageId(page as u32), page_len)?;
+        }
+        let mut next = numbers(5);
+        let q = Array3::from_shape_simple_fn((self.n_seqs * self.n_rows, n_heads, head_dim), || widen(next()));
+        let (out, tables) = (Array3::zeros(q.dim()), Tables::new(self, page_len));
+        Ok(AttentionTrial { kv, layer: 0, q, out, tables, distinct: [k, v] })
+    }
+}
+
+/// Offsets and page tables.
+struct Tables {
+    row_offsets: Vec<u32>,
+    starts: Vec<u32>,
+    page_offsets: Vec<u32>,
+    pages: Vec<PageId>,
+}
+
+impl Tables {
+    fn new(shape: &AttentionShape, page_len: usize) -> Self {
+        let (shared, all) = (shape.shared_len / page_len, shape.kv_len.div_ceil(page_len));
+        let page = |seq: usize, i: usize| if i < shared { i } else { i + seq * (all - shared) };
+        let offsets = |step: usize| (0..=shape.n_seqs).map(|seq| (seq * step) as u32).collect();
+        Self {
+            row_offsets: offsets(shape.n_rows),
+            starts: vec![(shape.kv_len - shape.n_rows) as u32; shape.n_seqs],
+            page_offsets: offsets(all),
+            pages: (0..shape.n_seqs).flat_map(|s| (0..all).map(move |i| PageId(page(s, i) as u32))).collect(),
+        }
+    }
+}
+
+/// Attention that can be repeated.
+pub struct AttentionTrial {
+    kv: Box<dyn KvPages>,
+    layer: usize,
+    q: Array3<f32>,
+    out: Array3<f32>,
+    tables: Tables,
+    distinct: [Array3<f32>; 2],
+}
+
+impl AttentionTrial {
+    /// `[n_seqs * n_rows, n_heads, head_dim]`
+    pub fn q(&self) -> ArrayView3<'_, f32> {
+        self.q.view()
+    }
+
+    /// As `q`: what the last call left.
+    pub fn out(&self) -> ArrayView3<'_, f32> {
+        self.out.view()
+    }
+
+    /// Key or value of sequence `seq` at `position`: the row of [`AttentionTrial::distinct`] that its page repeats.
+    pub fn distinct_row(&self, seq: usize, position: usize, page_len: usize) -> usize {
+        let first = self.tables.page_offsets[seq] as usize;
+        let page = self.tables.pages[first + position / page_len].idx();
+        let n_distinct = self.distinct[0].dim().0 / page_len;
+        page % n_distinct * page_len + position % page_len
+    }
+
+    /// `[rows, n_kv_heads, head_dim]` the keys and the values that all pages repeat.
+    pub fn distinct(&self) -> [ArrayView3<'_, f32>; 2] {
+        [self.distinct[0].view(), self.distinct[1].view()]
+    }
+
+    /// Factor on the scores.
+    pub fn scale(&self) -> f32 {
+        (self.q.dim().2 as f32).sqrt().recip()
+    }
+}
+
+impl Trial for AttentionTrial {
+    fn call(&mut self) -> Result<()> {
+        self.layer = (self.layer + 1) % self.kv.spec().n_layers;
+        let Tables { row_offsets, starts, page_offsets, pages } = &self.tables;
+        let ragged = Ragged { row_offsets, starts, page_offsets, pages };
+        let args = AttentionArgs { layer: self.layer, q: self.q.view(), ragged, scale: self.scale(), window: None };
+        self.kv.attention(&args, self.out.view_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn costs_are_those_of_the_arguments() {
+        let (heads, name) = (Heads::SMOLLM2_135M, String::new());
+        let shape = AttentionShape { name, heads, n_seqs: 3, n_rows: 5, kv_len: 300, shared_len: 128 };
+        let backend = crate::cpu::open(&crate::cpu::CpuOptions { threads: Some(1), ..Default::default() }).unwrap();
+        let trial = shape.ready(&*backend, 1).unwrap();
+        let Tables { row_offsets, starts, page_offsets, pages } = &trial.tables;
+        let ragged = Ragged { row_offsets, starts, page_offsets, pages };
+        let args = AttentionArgs { layer: 0, q: trial.q(), ragged, scale: trial.scale(), window: None };
+        assert_eq!(shape.cost().flops, args.flops());
+        // Two pages are shared; the other three belong to one sequence each.
+        assert_eq!(shape.n_pages(64), 2 + 3 * 3);
+        assert_eq!(shape.cost().bytes, (128 + 3 * 172) * 2 * 3 * 64 * 2 + 2 * 4 * 15 * 9 * 64);
+    }
+}
