@@ -77,7 +77,7 @@ class Neuron:
                 "NKI_ARTIFACTS_DIR": folder,
             }
             run = subprocess.run(
-                [sys.executable, "-m", "kernels.compile_one", str(lnc)],
+                [sys.executable, "-m", "kernels.compile_one"],
                 input=json.dumps(asdict(program)),
                 text=True,
                 env=environment,
@@ -85,10 +85,11 @@ class Neuron:
                 cwd=FOLDER.parent,
                 check=False,
             )
-            neff = next(pathlib.Path(folder).rglob("*.neff"), None)
-            if neff is None:
+            # Documented is kernel.neff; that it may lie elsewhere in the folder, the documentation's own example expects.
+            neffs = sorted(pathlib.Path(folder).rglob("*.neff"), key=lambda path: (path.name != "kernel.neff", path))
+            if not neffs:
                 raise RuntimeError(f"{program.name} for {target}, LNC {lnc}: the compiler wrote no NEFF:\n{run.stderr[-2000:]}")
-            return neff.read_bytes()
+            return neffs[0].read_bytes()
 
 
 def key_of(program, target, lnc, compiler):

@@ -7,7 +7,7 @@ import numpy as np
 
 import nki
 
-from . import attention, attention_plan, ladder, layouts, matmul
+from . import attention, attention_plan, ladder, layouts, matmul, tutorial
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -30,6 +30,14 @@ def trace_rung(rung, size=2048):
     """A rung of the published ladder."""
     _, (context,) = nki.trace(rung, (blank(size, size), blank(size, size)), numeric=False)
     return Traced(context, 2 * size**3, 3 * size * size * 2)
+
+
+def trace_tutorial(variant, m=tutorial.SHAPE[0]):
+    """A variant of AWS's tutorial, over the first `m` rows of its product."""
+    _, k, n = tutorial.SHAPE
+    float32 = np.dtype(np.float32)
+    _, (context,) = nki.trace(variant, (blank(k, m, dtype=float32), blank(k, n, dtype=float32)), numeric=False)
+    return Traced(context, 2 * m * k * n, (m * k + k * n + m * n) * 4)
 
 
 def trace_matmul(m, k, n, x_dtype=BF16, w_dtype=BF16):
@@ -68,6 +76,7 @@ def trace_attention(context_len, q_len, n_seqs, heads, max_context):
 
 
 LADDER = {rung.__name__: lambda rung=rung: trace_rung(rung) for rung in ladder.RUNGS}
+TUTORIAL = {variant.__name__: lambda m, variant=variant: trace_tutorial(variant, m) for variant in tutorial.VARIANTS}
 FP8 = layouts.FP8
 KERNELS = {
     "matmul 2048 x 2048 x 2048, bf16": lambda: trace_matmul(2048, 2048, 2048),
@@ -82,11 +91,5 @@ KERNELS = {
     "decode, batch 8, kv = 104k, 32/8 heads of 128": lambda: trace_attention(104000, 1, 8, (32, 8, 128), 131072),
     "decode, batch 8, kv = 104k, 32/8 heads of 64": lambda: trace_attention(104000, 1, 8, (32, 8, 64), 131072),
     "decode, batch 8, kv = 4k of 131,072": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 131072),
-    "decode, batch 8, kv = 4k of 8,192": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 8192),
+    "decode, batch 8, kv = 4k of 4,096": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 4096),
 }
-SWEPT_KERNELS = (
-    "matmul 2048 x 2048 x 2048, bf16",
-    "append-prefill q = 700 over 104k, 32/8 heads of 128",
-    "decode, batch 8, kv = 104k, 32/8 heads of 128",
-    "decode, batch 8, kv = 4k of 131,072",
-)

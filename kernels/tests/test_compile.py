@@ -179,9 +179,11 @@ def test_without_the_wheels_one_sentence_says_what_to_do(tmp_path):
     assert run.returncode == 1 and run.stderr.strip() == aot.MISSING and not list(tmp_path.iterdir())
 
 
-def test_every_program_can_be_called():
+@pytest.mark.parametrize("lnc", [1, 2])
+def test_every_program_can_be_called(lnc, monkeypatch):
+    monkeypatch.setenv("NEURON_LOGICAL_NC_CONFIG", str(lnc))
     for program in SMALL:
-        results = compile_one.call(program, 1)
+        results = compile_one.call(program)
         shapes = [r.shape for r in (results if isinstance(results, tuple) else (results,))]
         assert shapes == [t.shape for t in program.tensors if t.kind == "output"]
 
