@@ -9,7 +9,7 @@ from kernels import layouts, matmul, matmul_reference
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 CASES = all_pairs(
-    m=(1, 2, 16, 129, 513, 700),
+    m=(1, 2, 16, 127, 128, 129, 513, 700),
     k=(64, 128, 300, 576),
     n=(1, 128, 192, 320),
     weights=("bfloat16", "fp8", "fp8 double row"),

@@ -7,7 +7,7 @@ from ._checks import column, engine_of, on_chip, read, read_column, same_tile, w
 from ._context import current
 from ._dtypes import INTEGERS, size_bytes
 from ._enums import engine, reduce_cmd
-from ._errors import require
+from ._errors import at_most, require
 from ._storage import PSUM, SBUF
 from .language import equal
 
@@ -209,7 +209,7 @@ def affine_select(dst, pattern, channel_multiplier, on_true_tile, on_false_value
 
 
 def _affine(call, dst, pattern, offset, channel_multiplier):
-    require(len(pattern) <= 4, call, "pattern", f"{len(pattern)} dimensions, at most 4", f"stub: {call}, up to 4D pattern")
+    at_most("affine_dims", len(pattern), call, "pattern")
     count = int(np.prod([n for _, n in pattern]))
     require(
         count * dst.shape[0] == dst.size,
@@ -221,7 +221,7 @@ def _affine(call, dst, pattern, offset, channel_multiplier):
     values = offset + np.arange(dst.shape[0], dtype=np.int64).reshape(-1, 1) * channel_multiplier
     for step, n in pattern:
         values = (values[:, :, None] + np.arange(n, dtype=np.int64) * step).reshape(dst.shape[0], -1)
-    require(int(np.abs(values).max()) < 1 << 31, call, "pattern", "leaves the range of 32-bit integers", f"stub: {call}, Data types")
+    at_most("iota_bits", int(np.abs(values).max()).bit_length(), call, "pattern")
     return values.astype(np.int32).reshape(dst.shape)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._context import current
 from ._dtypes import size_bytes
-from ._errors import NkiValidationError, require
+from ._errors import NkiValidationError, OutOfBoundsError, require
 
 VIEWS = "stub: NkiTensor"
 ACCESS_PATTERNS = "aps: Restriction on SBUF/PSUM Tensors"
@@ -262,7 +262,7 @@ class NkiTensor:
         limit = self.storage.row_elements * self.storage.n_partitions
         shift = index * self.indirection.stride
         if not 0 <= index < self.indirection.bound or reach + shift >= limit:
-            raise IndexError(f"run-time offset {index} of `{self.name}` is out of bounds")
+            raise OutOfBoundsError("ap", self.name, f"run-time offset {index} is out of bounds", "aps: Scalar Dynamic Access")
         return shift
 
     def _view(self, shape, strides, offset):
