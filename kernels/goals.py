@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from . import workloads
+from .timing.result import PEAK_FLOPS_PER_CYCLE
 from .timing.schedule import schedule
 from .timing.table import SWEPT, TABLE, constants
 
@@ -19,7 +20,7 @@ class Timed:
     @property
     def share_of_peak(self):
         """Useful operations over what the tensor engine could do in bf16 in that time."""
-        return self.traced.flops / (self.result.time_ns * self.result.constants["tensor_ghz"] * 2 * 128 * 128)
+        return self.traced.flops / (self.result.time_ns * self.result.constants["tensor_ghz"] * PEAK_FLOPS_PER_CYCLE)
 
     @property
     def share_of_bandwidth(self):

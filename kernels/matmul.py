@@ -47,7 +47,7 @@ def matmul(x, weights, k, n, scale=None, bias=None):
     Returns: [128, NT, M] @ HBM, bfloat16; outputs beyond N are not written.
 
     Notes: K and N need not be multiples of 128: the last tile uses fewer partitions. 1 <= M; beyond 2,048 (less when K is large) M runs in
-        blocks, each of which reads the weights again. Launched on two cores, `matmul[2]`, each computes half of the tiles of N.
+        blocks, each of which reads the weights again. On two cores (LNC 2) each computes half of the tiles of N.
 
     Pseudocode:
         for block of M: load x

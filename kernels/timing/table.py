@@ -73,7 +73,7 @@ SWEPT = {
     "swdge_descriptor_ns": (1, 8, 100),
     "register_ns": (0, 100, 1000),
     "gpsimd_cycles_per_element": (1, 2, 8),
-    "matmul_latency_cycles": (64, 192, 391, 800),
+    "matmul_latency_cycles": (192, 391, 800),
     "stationary_speedup": (1, 4),
     "stationary_exposed": (0, 1),
 }

@@ -7,8 +7,8 @@ from ._context import current
 from ._dtypes import round_to, size_bytes
 from ._enums import dge_mode, engine, oob_mode
 from ._errors import OutOfBoundsError, require
+from ._memory import scalar_value
 from ._storage import PSUM, SBUF
-from ._tensor import scalar_value
 
 _unknown = engine.unknown
 DGE = "Descriptor Generation Engine reference; stub: dma_copy"
