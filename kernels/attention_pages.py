@@ -24,9 +24,8 @@ def load_values(scratch, buffer, slot, page_id):
 
 
 def _load(dst, src, name):
-    nisa.dma_copy(
-        dst=dst, src=src, oob_mode=nisa.oob_mode.skip, dge_mode=nisa.dge_mode.hwdge, engine=nisa.engine.sync, name=name
-    )
+    modes = {"oob_mode": nisa.oob_mode.skip, "dge_mode": nisa.dge_mode.hwdge, "engine": nisa.engine.sync}
+    nisa.dma_copy(dst=dst, src=src, name=name, **modes)
 
 
 def load_pages(scratch, buffer, step, first):

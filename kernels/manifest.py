@@ -2,8 +2,8 @@
 
 DIR/manifest.json, rewritten whole after each program is compiled:
     {"schema": 1, "programs": [{"kernel", "arguments": {...}, "tensors": [{"name", "kind", "dtype", "shape"}], "target", "lnc", "compiler",
-    "nki", "key", "neff": file in DIR, "sha256" of that file}]}, sorted by kernel, target, LNC and name. `arguments` are the bucket: counts and
-names. A kernel, its arguments, target and LNC stand there once: what is compiled anew takes its predecessor's place, whose file remains.
+    "nki", "key", "neff": file in DIR, "sha256" of that file}]}, sorted by kernel, target, LNC and name. `arguments` are the bucket:
+counts and names. A kernel, its arguments, target and LNC stand there once: what is compiled anew takes its predecessor's place, whose file remains.
 """
 
 import hashlib

@@ -115,8 +115,8 @@ def blocked_free(lhs_t, rhs):
 def blocked_all(lhs_t, rhs):
     """K in blocks of 8 tiles too, summed in SBUF, under blocks of 8 x 2 tiles of the result. Args, Returns: as tiled.
 
-    As listed, with 16 x 2 tiles, SBUF holds 224 KiB a partition of the 208 there are; the profile's traffic, 1.82 GB where the listing moves
-    1.48, says that the compiler spilled. This variant fits, and moves 1.48 GB.
+    As listed, with 16 x 2 tiles, SBUF holds 224 KiB a partition of the 208 there are; the profile's traffic, 1.82 GB where the listing
+    moves 1.48, says that the compiler spilled. This variant fits, and moves 1.48 GB.
     """
     m_tiles, n_tiles, k_tiles, out = _sizes(lhs_t, rhs)
     for j_block in range(0, n_tiles, 2):

@@ -38,8 +38,8 @@ def errors(measured, modelled):
     )
 
 
-def resolution(ladder_rows, tutorial_rows):
-    """The largest error of a share, of whichever engine: nothing that differs by less can be told apart."""
-    shares = [row[3] for row in ladder_rows]
-    shares += [error for _, measured, modelled in tutorial_rows for error in errors(measured, modelled)[1:] if error is not None]
+def resolution(rungs, variants):
+    """The largest error of a share among rows of both, of whichever engine: what differs by less cannot be told apart."""
+    shares = [row[3] for row in rungs]
+    shares += [error for _, measured, modelled in variants for error in errors(measured, modelled)[1:] if error is not None]
     return max(map(abs, shares))

@@ -79,7 +79,7 @@ TENSOR = {
     "double row transpose": (double_row_transpose, "nc_matmul", "excludes transpose"),
     "tiling": (lambda: matmul(tile_position=(0, 0)), "nc_matmul", "not simulated"),
     "transpose on vector": (lambda: nisa.nc_transpose(dst=tile(), data=tile(), engine=nisa.engine.vector), "nc_transpose", "at most 32"),
-    "transpose of a wide tile": (lambda: nisa.nc_transpose(dst=psum(), data=tile((128, 256))), "nc_transpose", "256 elements a side, at most 128"),
+    "transpose of a wide tile": (lambda: nisa.nc_transpose(dst=psum(), data=tile((128, 256))), "nc_transpose", "256 elements a side"),
     "transpose dtype": (
         lambda: nisa.nc_transpose(dst=psum((128, 128), BF16), data=tile(), engine=nisa.engine.tensor),
         "nc_transpose",

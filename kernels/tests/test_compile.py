@@ -184,7 +184,8 @@ FAKE_NKI = """import os, pathlib
 FOLDER = pathlib.Path(os.environ.get("NKI_ARTIFACTS_DIR", ""))  # which AWS's package, too, reads when it is imported
 def jit(fn=None, **kwargs):
     def call(*args):
-        facts = os.environ["NEURON_PLATFORM_TARGET_OVERRIDE"], os.environ["NEURON_LOGICAL_NC_CONFIG"], fn.__name__, args[0].dtype, args[0].shape
+        facts = [os.environ[name] for name in ("NEURON_PLATFORM_TARGET_OVERRIDE", "NEURON_LOGICAL_NC_CONFIG")]
+        facts += [fn.__name__, args[0].dtype, args[0].shape]
         (FOLDER / "kernel.neff").write_text(" ".join(map(str, facts)))
         raise RuntimeError("no device")
     return call

@@ -40,9 +40,10 @@ def test_signatures_are_those_that_were_compared(check, recorded):
 
 
 def test_readme_and_record_tell_the_same(check, recorded):
-    date, commit, n = re.match(r"# (\S+): compared with aws-neuron-sdk at (\w+) .*, (\d+) names, 0 differences", check.RECORD.read_text()).groups()
+    head, readme = check.RECORD.read_text(), report.README.read_text()
+    date, commit, n = re.match(r"# (\S+): compared with aws-neuron-sdk at (\w+) .*, (\d+) names, 0 differences", head).groups()
     assert int(n) == len(recorded)
-    assert f"{date}, aws-neuron-sdk at {commit}" in report.README.read_text() and f"{n} names compared, 0 differences" in report.README.read_text()
+    assert f"{date}, aws-neuron-sdk at {commit}" in readme and f"{n} names compared, 0 differences" in readme
 
 
 def write_stubs(root, recorded):

@@ -10,7 +10,8 @@ PEAK_FLOPS_PER_CYCLE = 2 * 128 * 128
 class Schedule:
     """The result: when everything ran, and what it adds up to.
 
-    `busy_ns` is how long each engine was held, `active_ns` how long a compute engine had an instruction in flight, as AWS's profiler counts.
+    `busy_ns` is how long each engine was held, `active_ns` how long a compute engine had an instruction in flight, as AWS's profiler
+    counts.
     """
 
     time_ns: float = 0.0

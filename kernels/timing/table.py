@@ -1,8 +1,9 @@
 """Every constant of the time model, once, with its source. `ASSUMED` marks what has no published number: those are swept in the report.
 
 Sources: `trn1`, `trn2`, `trn3`: AWS's architecture guides; `dma`: "Introduction to DMA with NKI" and the DMA bandwidth guide;
-`dge`: the DGE reference; `profile`: instruction details pictured in "Profile a NKI Kernel"; `facts`: AWS documentation as collected for this project. All are public in aws-neuron/aws-neuron-sdk, nki/.
-One constant, `dma_descriptor_ns`, is fitted to one rung of the matmul ladder; the other four rungs are the test.
+`dge`: the DGE reference; `profile`: instruction details pictured in "Profile a NKI Kernel"; `facts`: AWS documentation as collected for this
+project. All are public in aws-neuron/aws-neuron-sdk, nki/.
+One constant, `dma_descriptor_ns`, is fitted to one rung of the matmul ladder; the other rungs, and AWS's tutorial, are the test.
 """
 
 from dataclasses import dataclass

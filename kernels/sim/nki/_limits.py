@@ -28,7 +28,7 @@ class Limit:
 LIMITS = {
     "partitions": Limit(128, 128, "partitions", "trn1: SBUF and PSUM have 128 partitions"),
     "matmul_stationary_free": Limit(128, 128, "stationary columns", "stub: nc_matmul, Tile size of stationary"),
-    "matmul_moving_free": Limit(512, 512, "moving columns", "stub: nc_matmul, Tile size of moving (gen4 allows 4096; kernels stay portable)"),
+    "matmul_moving_free": Limit(512, 512, "moving columns", "stub: nc_matmul, Tile size of moving (gen4: 4096; kernels stay portable)"),
     "psum_bank_bytes": Limit(2048, 2048, "bytes per partition", "trn1: a PSUM bank has 512 32-bit values"),
     "psum_banks": Limit(8, 8, "PSUM banks live", "trn1: PSUM has 8 banks"),
     "sbuf_bytes": Limit(212_984, 245_752, "SBUF bytes per partition live", "facts: usable SBUF, nl.tile_size.sbuf_fmax_bytes"),
