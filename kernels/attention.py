@@ -42,8 +42,7 @@ def attention(q, k_new, v_new, k_pages, v_pages, counts, tables, tails, rows, bo
         so that the compiler binds them as outputs too.
 
     Notes: reads exactly the pages that hold context (or `static_pages`, in the variant without device loops). Unused slots of a page may
-        hold anything, NaN included. A sequence's tail pages must be its own. Launched on two cores, `attention[2]`, each does half of the
-        KV heads.
+        hold anything, NaN included. A sequence's tail pages must be its own. On two cores (LNC 2) each does half of the KV heads.
 
     Pseudocode:
         scatter v_new into v_pages

@@ -73,10 +73,10 @@ def recompute_if_needed(scratch, again):
     good = nl.ndarray((P, 1), dtype=nl.float32)
     nisa.memset(dst=good, value=1.0, engine=nisa.engine.vector)
     rest = scratch.columns % P
-    parts = [(P, nl.ds(0, scratch.columns // P))] * (scratch.columns >= P) + [(rest, nl.ds(n_sub - 1, 1))] * (rest > 0)
-    for rows, subs in parts:
-        inside, least = nl.ndarray((P, scratch.n_heads, subs.size), dtype=nl.float32), nl.ndarray((P, 1), dtype=nl.float32)
-        row_sums = scratch.sums[0:rows, :, subs, d]
+    parts = [(P, 0, scratch.columns // P)] * (scratch.columns >= P) + [(rest, n_sub - 1, 1)] * (rest > 0)
+    for rows, first, n in parts:
+        inside, least = nl.ndarray((P, scratch.n_heads, n), dtype=nl.float32), nl.ndarray((P, 1), dtype=nl.float32)
+        row_sums = scratch.sums[0:rows, :, nl.ds(first, n), d]
         nisa.tensor_scalar(dst=inside[0:rows], data=row_sums, op0=nl.greater_equal, operand0=WINDOW[0], engine=nisa.engine.vector)
         nisa.scalar_tensor_tensor(
             dst=inside[0:rows], data=row_sums, op0=nl.less_equal, operand0=WINDOW[1], op1=nl.logical_and, operand1=inside[0:rows]

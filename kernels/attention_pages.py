@@ -9,15 +9,9 @@ from .attention_scratch import P
 def load_page(scratch, buffer, slot, page_id):
     """One page's keys and values of the heads of the pass; `page_id` is a 1x1 tensor, and page -1 is skipped."""
     _, _, n_kv_heads, run = scratch.k_pages.shape
-    keys = [[n_kv_heads * run, P], [run, scratch.n_heads], [1, run]]
-    nisa.dma_copy(
-        dst=scratch.k[:, buffer, slot],
-        src=scratch.k_pages.ap(pattern=keys, offset=scratch.first * run, scalar_offset=page_id),
-        oob_mode=nisa.oob_mode.skip,
-        dge_mode=nisa.dge_mode.hwdge,
-        engine=nisa.engine.sync,
-        name="keys",
-    )
+    pattern = [[n_kv_heads * run, P], [run, scratch.n_heads], [1, run]]
+    keys = scratch.k_pages.ap(pattern=pattern, offset=scratch.first * run, scalar_offset=page_id)
+    _load(scratch.k[:, buffer, slot], keys, "keys")
     load_values(scratch, buffer, slot, page_id)
 
 
@@ -25,14 +19,13 @@ def load_values(scratch, buffer, slot, page_id):
     """One page's values of the heads of the pass; page -1 is skipped."""
     d, width = scratch.bucket.head_dim, scratch.v_pages.shape[3] * scratch.bucket.head_dim
     pattern = [[scratch.key_tiles * width, P], [width, scratch.key_tiles], [1, scratch.n_heads * d]]
-    nisa.dma_copy(
-        dst=scratch.v[:, buffer, slot],
-        src=scratch.v_pages.ap(pattern=pattern, offset=scratch.first * d, scalar_offset=page_id),
-        oob_mode=nisa.oob_mode.skip,
-        dge_mode=nisa.dge_mode.hwdge,
-        engine=nisa.engine.sync,
-        name="values",
-    )
+    values = scratch.v_pages.ap(pattern=pattern, offset=scratch.first * d, scalar_offset=page_id)
+    _load(scratch.v[:, buffer, slot], values, "values")
+
+
+def _load(dst, src, name):
+    modes = {"oob_mode": nisa.oob_mode.skip, "dge_mode": nisa.dge_mode.hwdge, "engine": nisa.engine.sync}
+    nisa.dma_copy(dst=dst, src=src, name=name, **modes)
 
 
 def load_pages(scratch, buffer, step, first):

@@ -9,7 +9,8 @@ from .attention_scratch import CHUNK, P
 def attend(scratch, buffer, pages, masks=False, tail_page=None):
     """sums += exp(scale * scores - shift)^T [values | 1] for the loaded `pages` (a range) of `buffer`, all heads of the pass.
 
-    The tensor engine computes the scores of the next tiles while the scalar engine exponentiates these.
+    The tensor engine runs as far ahead as there are slots of scores in PSUM: the scores that take a slot come before the sums over
+    what was exponentiated from it, so that the scalar engine finds the next slot filled.
     """
     tiles = [(page, tile) for page in pages for tile in range(scratch.key_tiles)]
     work = [
@@ -18,7 +19,7 @@ def attend(scratch, buffer, pages, masks=False, tail_page=None):
         for q in range(len(scratch.query_tiles()))
         for group in _groups(scratch, q, tiles)
     ]
-    ahead = scratch.n_slots - 1
+    ahead = scratch.n_slots
     for at in range(len(work) + ahead):
         if at < len(work):
             _take_values(scratch, *work[at], buffer, tiles)

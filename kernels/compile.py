@@ -1,4 +1,4 @@
-"""Compiles the programs of a model to NEFFs, and writes the manifest that the Rust catalog reads.
+"""Compiles the programs of a model to NEFFs, and writes the manifest that the Rust catalog reads (manifest.py).
 
     python -m kernels.compile --model llama-3.1-8b --target trn2 --lnc 1 [--out DIR] [--weights float8_e4m3] [--jobs 4] [--stand-in]
     python -m kernels.compile --program matmul m=64 k=576 n=192 weights=bfloat16 --target trn2      one program alone
@@ -11,11 +11,6 @@ reachable. `--stand-in` writes NEFFs without a program, which the fake runtime o
 
 Nothing is compiled twice: a program's key is the SHA-256 of the kernels' sources, its name and tensors, target, LNC, and the compiler's
 and NKI's versions. An interrupted run goes on where it stopped.
-
-DIR/manifest.json, rewritten whole after each program:
-    {"schema": 1, "programs": [{"kernel", "arguments": {...}, "tensors": [{"name", "kind", "dtype", "shape"}], "target", "lnc", "compiler",
-    "nki", "key", "neff": file in DIR, "sha256" of that file}]}, sorted by kernel, target, LNC and name. `arguments` are the bucket: counts and
-names. A kernel, its arguments, target and LNC stand there once: what is compiled anew takes its predecessor's place, whose file remains.
 """
 
 import argparse
@@ -31,6 +26,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 
+from . import manifest
 from .neff import TARGETS, write_neff
 from .programs import MODELS, Model, program_of, programs_for
 
@@ -77,7 +73,7 @@ class Neuron:
                 "NKI_ARTIFACTS_DIR": folder,
             }
             run = subprocess.run(
-                [sys.executable, "-m", "kernels.compile_one", str(lnc)],
+                [sys.executable, "-m", "kernels.compile_one"],
                 input=json.dumps(asdict(program)),
                 text=True,
                 env=environment,
@@ -85,10 +81,11 @@ class Neuron:
                 cwd=FOLDER.parent,
                 check=False,
             )
-            neff = next(pathlib.Path(folder).rglob("*.neff"), None)
-            if neff is None:
+            # Documented is kernel.neff; that it may lie elsewhere in the folder, the documentation's own example expects.
+            neffs = sorted(pathlib.Path(folder).rglob("*.neff"), key=lambda path: (path.name != "kernel.neff", path))
+            if not neffs:
                 raise RuntimeError(f"{program.name} for {target}, LNC {lnc}: the compiler wrote no NEFF:\n{run.stderr[-2000:]}")
-            return neff.read_bytes()
+            return neffs[0].read_bytes()
 
 
 def key_of(program, target, lnc, compiler):
@@ -104,9 +101,9 @@ def key_of(program, target, lnc, compiler):
 def compile_all(programs, target, lnc, out, compiler, jobs=1, report=lambda done, total, name: None):
     """Compiles what `out` does not have yet. Returns the number of programs compiled; raises what failed at the end, keeping the rest."""
     out.mkdir(parents=True, exist_ok=True)
-    have = {entry["key"]: entry for entry in _manifest(out)["programs"]}
+    have = {entry["key"]: entry for entry in manifest.read(out)["programs"]}
     todo = [(p, key_of(p, target, lnc, compiler)) for p in programs]
-    todo = [(p, key) for p, key in todo if key not in have or not _intact(out, have[key])]
+    todo = [(p, key) for p, key in todo if key not in have or not manifest.is_intact(out, have[key])]
     failures = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         running = {pool.submit(compiler.compile, p, target, lnc): (p, key) for p, key in todo}
@@ -115,57 +112,13 @@ def compile_all(programs, target, lnc, out, compiler, jobs=1, report=lambda done
             if future.exception():
                 failures.append(future.exception())
                 continue
-            entry = _entry(out, program, key, target, lnc, compiler, future.result())
-            have = {k: e for k, e in have.items() if _identity(e) != _identity(entry)} | {key: entry}
-            _write_manifest(out, have.values())
+            entry = manifest.add(out, program, key, target, lnc, compiler, future.result())
+            have = {k: e for k, e in have.items() if manifest.identity(e) != manifest.identity(entry)} | {key: entry}
+            manifest.write(out, have.values())
             report(done, len(todo), program.name)
     if failures:
         raise RuntimeError("\n".join(str(failure) for failure in failures)) from failures[0]
     return len(todo)
-
-
-def _entry(out, program, key, target, lnc, compiler, data):
-    """Stores a NEFF under its key, whole or not at all, and describes it."""
-    name = f"{program.kernel}-{key[:16]}.neff"
-    _replace(out / name, data)
-    return {
-        "kernel": program.kernel,
-        "arguments": program.arguments,
-        "tensors": [asdict(t) | {"shape": list(t.shape)} for t in program.tensors],
-        "target": target,
-        "lnc": lnc,
-        "compiler": compiler.compiler,
-        "nki": compiler.nki,
-        "key": key,
-        "neff": name,
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
-
-
-def _identity(entry):
-    """What a catalog looks a program up by."""
-    return entry["kernel"], json.dumps(entry["arguments"], sort_keys=True), entry["target"], entry["lnc"]
-
-
-def _intact(out, entry):
-    path = out / entry["neff"]
-    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
-
-
-def _manifest(out):
-    path = out / "manifest.json"
-    return json.loads(path.read_text()) if path.exists() else {"schema": 1, "programs": []}
-
-
-def _write_manifest(out, entries):
-    order = lambda e: (e["kernel"], e["target"], e["lnc"], json.dumps(e["arguments"], sort_keys=True), e["key"])
-    _replace(out / "manifest.json", (json.dumps({"schema": 1, "programs": sorted(entries, key=order)}, indent=1) + "\n").encode())
-
-
-def _replace(path, data):
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _progress(done, total, name):

@@ -18,6 +18,7 @@ N_BANKS = 8
 X_BYTES = 96 * 1024  # SBUF per partition for a block of activations
 W_BYTES = 84 * 1024  # and for weights in flight
 RUN_BYTES = 8192  # contiguous bytes per partition that one load of weights carries, unless one tile is more
+STORE_BYTES = 4096  # and a store of outputs
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,16 @@ class Sizes:
     first: int
     m_size: int
     n_parts: int
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Rows of M that stay in SBUF, tiles of N in one load of weights, loads in flight, tiles of N in one store."""
+
+    m_rows: int
+    n_loaded: int
+    n_buffers: int
+    n_stored: int
 
 
 @nki.jit
@@ -47,7 +58,7 @@ def matmul(x, weights, k, n, scale=None, bias=None):
     Returns: [128, NT, M] @ HBM, bfloat16; outputs beyond N are not written.
 
     Notes: K and N need not be multiples of 128: the last tile uses fewer partitions. 1 <= M; beyond 2,048 (less when K is large) M runs in
-        blocks, each of which reads the weights again. Launched on two cores, `matmul[2]`, each computes half of the tiles of N.
+        blocks, each of which reads the weights again. On two cores (LNC 2) each computes half of the tiles of N.
 
     Pseudocode:
         for block of M: load x
@@ -93,20 +104,27 @@ def matmul_silu_gate(x, weights, k, n, scale=None):
     return _project(x, weights, k, n, finish, 2)
 
 
-def _project(x, weights, k, n, finish, n_parts):
-    """The product for all tiles; `finish(out, psums, tile, rows)` evicts `n_parts` accumulators as one output."""
-    m = x.shape[2]
-    k_tiles, n_tiles = -(-k // P), -(-n // P)
-    out = nl.ndarray((P, n_tiles, m), dtype=nl.bfloat16, buffer=nl.shared_hbm)
-    width = 1 if x.dtype == nl.float8_e4m3 else 2
-    tile_bytes = n_parts * k_tiles * P * (1 if weights.dtype == nl.float8_e4m3 else 2)
-    block = min(m, N_BANKS // 2 // n_parts * CHUNK, max(P, X_BYTES // (k_tiles * width) // P * P))
+def _blocking(x, weights, n_tiles, n_parts):
+    """How the product is divided so that SBUF and PSUM hold it and runs are long: a `Blocking`."""
+    k_tiles, m = x.shape[1:]
+    x_width, w_width = (1 if a.dtype == nl.float8_e4m3 else 2 for a in (x, weights))
+    tile_bytes = n_parts * k_tiles * P * w_width
+    block = min(m, N_BANKS // 2 // n_parts * CHUNK, max(P, X_BYTES // (k_tiles * x_width) // P * P))
     group = min(n_tiles, max(1, RUN_BYTES // tile_bytes))
     n_buffers = max(2, min(4, W_BYTES // (group * tile_bytes)))
-    store_group = min(n_tiles, max(group, -(-4096 // (block * 2))))
+    return Blocking(block, group, n_buffers, min(n_tiles, max(group, -(-STORE_BYTES // (block * 2)))))
+
+
+def _project(x, weights, k, n, finish, n_parts):
+    """The product for all tiles; `finish(out, psums, tile, rows)` evicts `n_parts` accumulators as one output."""
+    k_tiles, m = x.shape[1:]
+    n_tiles = -(-n // P)
+    out = nl.ndarray((P, n_tiles, m), dtype=nl.bfloat16, buffer=nl.shared_hbm)
+    by = _blocking(x, weights, n_tiles, n_parts)
+    block, group, store_group = by.m_rows, by.n_loaded, by.n_stored
     per_core = -(-n_tiles // nl.num_programs())
     low, high = min(nl.program_id() * per_core, n_tiles), min((nl.program_id() + 1) * per_core, n_tiles)
-    buffers = [nl.ndarray((P, group * n_parts, k_tiles, P), dtype=weights.dtype) for _ in range(n_buffers)]
+    buffers = [nl.ndarray((P, group * n_parts, k_tiles, P), dtype=weights.dtype) for _ in range(by.n_buffers)]
     results = [nl.ndarray((P, store_group, block), dtype=nl.bfloat16) for _ in range(2)]
     x_sb = nl.ndarray((P, k_tiles, block), dtype=x.dtype)
     psum = nl.ndarray((P, N_BANKS, CHUNK), dtype=nl.float32, buffer=nl.psum)
@@ -116,7 +134,7 @@ def _project(x, weights, k, n, finish, n_parts):
         n_chunks = -(-m_size // CHUNK)
         for first in range(low, high, group):
             size = min(group, high - first)
-            w_sb, n_loads = buffers[n_loads % n_buffers], n_loads + 1
+            w_sb, n_loads = buffers[n_loads % by.n_buffers], n_loads + 1
             nisa.dma_copy(
                 dst=w_sb[:, 0 : size * n_parts],
                 src=weights[:, nl.ds(first * n_parts, size * n_parts)],

@@ -7,7 +7,7 @@ import numpy as np
 
 import nki
 
-from . import attention, attention_plan, ladder, layouts, matmul
+from . import attention, attention_plan, ladder, layouts, matmul, tutorial
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -32,6 +32,14 @@ def trace_rung(rung, size=2048):
     return Traced(context, 2 * size**3, 3 * size * size * 2)
 
 
+def trace_tutorial(variant, m=tutorial.SHAPE[0]):
+    """A variant of AWS's tutorial, over the first `m` rows of its product."""
+    _, k, n = tutorial.SHAPE
+    float32 = np.dtype(np.float32)
+    _, (context,) = nki.trace(variant, (blank(k, m, dtype=float32), blank(k, n, dtype=float32)), numeric=False)
+    return Traced(context, 2 * m * k * n, (m * k + k * n + m * n) * 4)
+
+
 def trace_matmul(m, k, n, x_dtype=BF16, w_dtype=BF16):
     """`matmul.matmul`."""
     kt, nt = layouts.tiles(k), layouts.tiles(n)
@@ -40,12 +48,14 @@ def trace_matmul(m, k, n, x_dtype=BF16, w_dtype=BF16):
     return Traced(context, 2 * m * k * n, k * n * w_dtype.itemsize)
 
 
-def trace_attention(context_len, q_len, n_seqs, heads, max_context):
+def trace_attention(context_len, q_len, n_seqs, heads, max_context, device_loops=True):
     """`attention.attention`: `q_len` new tokens in each of `n_seqs` sequences that have `context_len` tokens;
     `heads` are query heads, KV heads and head_dim."""
     n_heads, n_kv_heads, head_dim = heads
     page_len = attention_plan.page_len_for(n_kv_heads, head_dim)
-    b = attention_plan.Bucket(n_seqs, q_len, n_heads, n_kv_heads, head_dim, page_len, max_context // page_len)
+    max_pages = max_context // page_len
+    static_pages = 0 if device_loops else max_pages
+    b = attention_plan.Bucket(n_seqs, q_len, n_heads, n_kv_heads, head_dim, page_len, max_pages, static_pages=static_pages)
     n_pages, n_tokens = (context_len + q_len) // page_len + 2, n_seqs * q_len
     p = attention_plan.plan(b, [context_len] * n_seqs, [q_len] * n_seqs, [list(range(1, n_pages))] * n_seqs)
     args = (
@@ -68,6 +78,7 @@ def trace_attention(context_len, q_len, n_seqs, heads, max_context):
 
 
 LADDER = {rung.__name__: lambda rung=rung: trace_rung(rung) for rung in ladder.RUNGS}
+TUTORIAL = {variant.__name__: lambda m, variant=variant: trace_tutorial(variant, m) for variant in tutorial.VARIANTS}
 FP8 = layouts.FP8
 KERNELS = {
     "matmul 2048 x 2048 x 2048, bf16": lambda: trace_matmul(2048, 2048, 2048),
@@ -82,11 +93,6 @@ KERNELS = {
     "decode, batch 8, kv = 104k, 32/8 heads of 128": lambda: trace_attention(104000, 1, 8, (32, 8, 128), 131072),
     "decode, batch 8, kv = 104k, 32/8 heads of 64": lambda: trace_attention(104000, 1, 8, (32, 8, 64), 131072),
     "decode, batch 8, kv = 4k of 131,072": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 131072),
-    "decode, batch 8, kv = 4k of 8,192": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 8192),
+    "decode, batch 8, kv = 4k of 4,096": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 4096),
+    "decode, batch 8, kv = 4k of 4,096, no device loops": lambda: trace_attention(4096, 1, 8, (32, 8, 128), 4096, False),
 }
-SWEPT_KERNELS = (
-    "matmul 2048 x 2048 x 2048, bf16",
-    "append-prefill q = 700 over 104k, 32/8 heads of 128",
-    "decode, batch 8, kv = 104k, 32/8 heads of 128",
-    "decode, batch 8, kv = 4k of 131,072",
-)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import pathlib
 import struct
 import subprocess
@@ -179,9 +180,41 @@ def test_without_the_wheels_one_sentence_says_what_to_do(tmp_path):
     assert run.returncode == 1 and run.stderr.strip() == aot.MISSING and not list(tmp_path.iterdir())
 
 
-def test_every_program_can_be_called():
+FAKE_NKI = """import os, pathlib
+FOLDER = pathlib.Path(os.environ.get("NKI_ARTIFACTS_DIR", ""))  # which AWS's package, too, reads when it is imported
+def jit(fn=None, **kwargs):
+    def call(*args):
+        facts = [os.environ[name] for name in ("NEURON_PLATFORM_TARGET_OVERRIDE", "NEURON_LOGICAL_NC_CONFIG")]
+        facts += [fn.__name__, args[0].dtype, args[0].shape]
+        (FOLDER / "kernel.neff").write_text(" ".join(map(str, facts)))
+        raise RuntimeError("no device")
+    return call
+"""
+
+
+def test_the_documented_route_is_taken(tmp_path):
+    """With a package in place of AWS's that behaves as documented: the NEFF is kept although the call that compiled it fails."""
+    packages, out = tmp_path / "packages", tmp_path / "out"
+    for name, text in (("__init__", FAKE_NKI), ("isa", ""), ("language", "")):
+        (packages / "nki").mkdir(parents=True, exist_ok=True)
+        (packages / "nki" / f"{name}.py").write_text(text)
+    for name, version in (("nki", "0.7.0"), ("neuronx_cc", "2.28.1")):
+        (packages / f"{name}-{version}.dist-info").mkdir()
+        (packages / f"{name}-{version}.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    command = [sys.executable, "-m", "kernels.compile", "--program", "matmul", "m=4", "k=192", "n=128", "--target", "trn3", "--lnc", "2"]
+    root = pathlib.Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(packages)}
+    subprocess.run([*command, "--out", str(out)], capture_output=True, env=environment, cwd=root, check=True)
+    (entry,) = manifest(out)["programs"]
+    assert (entry["compiler"], entry["nki"], entry["target"], entry["lnc"]) == ("2.28.1", "0.7.0", "trn3", 2)
+    assert (out / entry["neff"]).read_text() == "trn3 2 matmul bfloat16 (128, 2, 4)"
+
+
+@pytest.mark.parametrize("lnc", [1, 2])
+def test_every_program_can_be_called(lnc, monkeypatch):
+    monkeypatch.setenv("NEURON_LOGICAL_NC_CONFIG", str(lnc))
     for program in SMALL:
-        results = compile_one.call(program, 1)
+        results = compile_one.call(program)
         shapes = [r.shape for r in (results if isinstance(results, tuple) else (results,))]
         assert shapes == [t.shape for t in program.tensors if t.kind == "output"]
 

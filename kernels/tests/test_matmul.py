@@ -9,7 +9,7 @@ from kernels import layouts, matmul, matmul_reference
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 CASES = all_pairs(
-    m=(1, 2, 16, 129, 513, 700),
+    m=(1, 2, 16, 127, 128, 129, 513, 700, 2500),  # of which the last takes two blocks
     k=(64, 128, 300, 576),
     n=(1, 128, 192, 320),
     weights=("bfloat16", "fp8", "fp8 double row"),
@@ -44,7 +44,7 @@ def test_matmul_matches_reference(case, monkeypatch):
     assert (np.abs(got - want) <= matmul_reference.tolerance(x, w, want, scale)).all()
 
 
-@pytest.mark.parametrize("m, k, n", [(1, 576, 192), (16, 128, 256), (700, 300, 130)])
+@pytest.mark.parametrize("m, k, n", [(1, 576, 192), (16, 128, 256), (700, 300, 130), (1500, 64, 130)])
 @pytest.mark.parametrize("quantised", [False, True])
 def test_silu_gate_matches_reference(m, k, n, quantised):
     rng = np.random.default_rng(m)

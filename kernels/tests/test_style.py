@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from kernels import attention_scratch, ladder, layouts, matmul, matmul_steps, report
+from kernels import attention_scratch, ladder, layouts, matmul, matmul_steps, report, tutorial
 from nki._limits import LIMITS
 
 FOLDER = pathlib.Path(report.__file__).parent
@@ -14,7 +14,7 @@ KERNELS = [path for path in sorted(FOLDER.glob("*.py")) if "import nki.isa" in p
 ENTRIES = [
     (path, node)
     for path in KERNELS
-    if path.name != "ladder.py"
+    if path.name not in ("ladder.py", "tutorial.py")  # what is measured elsewhere, not for use
     for node in ast.parse(path.read_text()).body
     if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "nki.jit" for d in node.decorator_list)
 ]
@@ -36,7 +36,7 @@ def test_kernels_document_dimensions_arguments_and_method(path, node):
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda p: str(p.relative_to(FOLDER)))
 def test_every_function_is_documented_and_files_are_small(path):
-    assert len(path.read_text().splitlines()) < 350
+    assert len(path.read_text().splitlines()) < 250
     if path.parent.name in ("tests", "nki"):
         return
     tree = ast.parse(path.read_text())
@@ -46,8 +46,8 @@ def test_every_function_is_documented_and_files_are_small(path):
 
 
 def test_constants_of_kernels_are_the_limits_of_the_table():
-    assert {module.P for module in (attention_scratch, ladder, layouts, matmul, matmul_steps)} == {LIMITS["partitions"].gen3}
-    assert {matmul.CHUNK, attention_scratch.CHUNK, ladder.N_TILE} == {LIMITS["psum_bank_bytes"].gen3 // 4}
+    assert {module.P for module in (attention_scratch, ladder, layouts, matmul, matmul_steps, tutorial)} == {LIMITS["partitions"].gen3}
+    assert {matmul.CHUNK, attention_scratch.CHUNK, ladder.N_TILE, tutorial.N_TILE} == {LIMITS["psum_bank_bytes"].gen3 // 4}
     assert matmul.CHUNK <= LIMITS["matmul_moving_free"].gen3 and matmul.P <= LIMITS["matmul_stationary_free"].gen3
     assert matmul.N_BANKS == LIMITS["psum_banks"].gen3
     assert all(limit.source for limit in LIMITS.values())

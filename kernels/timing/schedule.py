@@ -9,49 +9,14 @@ waits for the dead one's last use.
 """
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import replace
 
+from .calendar import Calendar
 from .cost import busy_and_latency_ns, dma_ns, matmul_flops
 from .placement import predecessors
+from .result import Schedule
 
-PEAK_FLOPS_PER_CYCLE = 2 * 128 * 128
 COMPUTE = ("tensor", "vector", "scalar", "gpsimd", "sync")
-
-
-@dataclass
-class Schedule:
-    """The result: when everything ran, and what it adds up to."""
-
-    time_ns: float = 0.0
-    busy_ns: dict = field(default_factory=lambda: defaultdict(float))
-    n_bytes: int = 0
-    flops: int = 0
-    events: list = field(default_factory=list)
-    constants: dict = field(default_factory=dict)
-
-    def utilisation(self, engine):
-        """Share of the time in which `engine` was held."""
-        return self.busy_ns[engine] / self.time_ns
-
-    @property
-    def busiest(self):
-        """The engine held the longest."""
-        return max(self.busy_ns, key=self.busy_ns.get)
-
-    @property
-    def bf16_utilisation(self):
-        """Useful matmul operations over what the tensor engine could do in bf16 in that time."""
-        return self.flops / (self.time_ns * self.constants["tensor_ghz"] * PEAK_FLOPS_PER_CYCLE)
-
-    @property
-    def dma_bandwidth_share(self):
-        """Bytes moved over what the DMA engines could move in that time."""
-        return self.share_of_bandwidth(self.n_bytes)
-
-    def share_of_bandwidth(self, n_bytes):
-        """`n_bytes` over what the DMA engines could move in the time of this schedule."""
-        peak = self.constants["dma_engines"] * self.constants["dma_engine_bytes_per_ns"]
-        return n_bytes / (self.time_ns * peak)
 
 
 def schedule(context, constants, keep_events=False):
@@ -67,8 +32,9 @@ class _Run:
         self.instructions, self.keep_events = context.instructions, keep_events
         self.result = Schedule(constants=constants)
         self.free = defaultdict(float)
+        self.in_flight_until = defaultdict(float)
         self.floor = 0.0
-        self.dma_gaps = _Calendar()
+        self.dma_gaps = Calendar()
         self.dge = [0.0] * int(constants["dge_units"])
         self.accesses = defaultdict(dict)
         self.last_access = defaultdict(float)
@@ -100,9 +66,9 @@ class _Run:
         """Plays a loop's body until three iterations took equally long, then moves time on by the rest of them at once."""
         took = []
         for done in range(1, n_times + 1):
-            before = self.result.time_ns, dict(self.result.busy_ns), self.result.n_bytes, self.result.flops
+            before = replace(self.result, busy_ns=dict(self.result.busy_ns), active_ns=dict(self.result.active_ns))
             self.play(first, last)
-            took.append(self.result.time_ns - before[0])
+            took.append(self.result.time_ns - before.time_ns)
             if not self.keep_events and len(took) > 3 and max(took[-3:]) - min(took[-3:]) < 1e-3:
                 self._skip(n_times - done, took[-1], before)
                 return
@@ -110,7 +76,7 @@ class _Run:
     def _skip(self, n, took, before):
         """`n` further iterations like the last: every clock moves on, every total grows."""
         shift = n * took
-        for clocks in (self.free, self.last_access):
+        for clocks in (self.free, self.in_flight_until, self.last_access):
             for key in clocks:
                 clocks[key] += shift
         for regions in self.accesses.values():
@@ -121,11 +87,11 @@ class _Run:
         self.dge = [t + shift for t in self.dge]
         self.floor += shift
         self.dma_gaps.shift(shift)
-        _, busy, n_bytes, flops = before
-        for engine, ns in self.result.busy_ns.items():
-            self.result.busy_ns[engine] = ns + n * (ns - busy.get(engine, 0.0))
-        self.result.n_bytes += n * (self.result.n_bytes - n_bytes)
-        self.result.flops += n * (self.result.flops - flops)
+        for totals, old in ((self.result.busy_ns, before.busy_ns), (self.result.active_ns, before.active_ns)):
+            for engine, ns in totals.items():
+                totals[engine] = ns + n * (ns - old.get(engine, 0.0))
+        self.result.n_bytes += n * (self.result.n_bytes - before.n_bytes)
+        self.result.flops += n * (self.result.flops - before.flops)
         self.result.time_ns += shift
 
     def _loop_end(self, position):
@@ -150,11 +116,15 @@ class _Run:
 
     def compute(self, instruction, position):
         busy, latency = busy_and_latency_ns(instruction, self.c)
-        start = max(self.free[instruction.engine], self.ready(instruction, position))
-        self.free[instruction.engine] = start + busy
-        self.result.busy_ns[instruction.engine] += busy
+        engine = instruction.engine
+        start = max(self.free[engine], self.ready(instruction, position))
+        self.free[engine] = start + busy
+        seen = start + busy + latency
+        self.result.busy_ns[engine] += busy
+        self.result.active_ns[engine] += seen - max(start, self.in_flight_until[engine])
+        self.in_flight_until[engine] = seen
         self.result.flops += matmul_flops(instruction)
-        return start, start + busy, start + busy + latency
+        return start, start + busy, seen
 
     def dma(self, instruction, position):
         work = instruction.work
@@ -207,28 +177,3 @@ class _Run:
                         if by != engine or by == "dma":
                             latest = max(latest, time + self.c["semaphore_ns"])
         return latest
-
-
-class _Calendar:
-    """Gaps of the DMA engines, taken together: a transfer takes the first gap that is long enough."""
-
-    def __init__(self):
-        self.gaps, self.end = [], 0.0
-
-    def take(self, ready, held):
-        for at, (low, high) in enumerate(self.gaps):
-            start = max(low, ready)
-            if start + held <= high:
-                rest = [(low, start)] * (start - low > 1.0) + [(start + held, high)] * (high - start - held > 1.0)
-                self.gaps[at : at + 1] = rest
-                return start
-        start = max(self.end, ready)
-        if start - self.end > 1.0:
-            self.gaps = self.gaps[-63:] + [(self.end, start)]
-        self.end = start + held
-        return start
-
-    def shift(self, ns):
-        """Moves everything later by `ns`."""
-        self.gaps = [(low + ns, high + ns) for low, high in self.gaps]
-        self.end += ns

@@ -1,5 +1,7 @@
 """The simulator's `nki`: used only where AWS's `nki` is not installed. `jit` and `simulate` run a kernel on NumPy arrays."""
 
+import os
+
 import numpy as np
 
 from ._context import Context, running, target_generation
@@ -11,9 +13,12 @@ IS_SIMULATOR = True
 
 
 class Kernel:
-    """A kernel function. Inside another kernel a call runs it inline; outside, it is simulated. `kernel[n]` launches n cores."""
+    """A kernel function. Inside another kernel a call runs it inline; outside, it is simulated.
 
-    def __init__(self, func, n_programs=1):
+    It runs on as many cores as NEURON_LOGICAL_NC_CONFIG says, 1 if nothing; `kernel[n]` launches n.
+    """
+
+    def __init__(self, func, n_programs=None):
         self.func = func
         self.n_programs = n_programs
         self.__doc__ = func.__doc__
@@ -49,9 +54,10 @@ def trace(kernel, args=(), kwargs=None, numeric=True):
     after the other, so a kernel whose cores exchange data is refused by what it reads being unwritten.
     """
     kernel = kernel if isinstance(kernel, Kernel) else Kernel(kernel)
+    n_programs = kernel.n_programs or int(os.environ.get("NEURON_LOGICAL_NC_CONFIG", 1))
     contexts, results, shared = [], None, {}
-    for program_id in range(kernel.n_programs):
-        context = Context(target_generation(), numeric, program_id, kernel.n_programs)
+    for program_id in range(n_programs):
+        context = Context(target_generation(), numeric, program_id, n_programs)
         with running(context):
             bind = lambda value: _bind(context, value, shared)
             outcome = kernel.func(*map(bind, args), **{k: bind(v) for k, v in (kwargs or {}).items()})

@@ -4,7 +4,7 @@ import numpy as np
 
 from ._context import current
 from ._dtypes import round_to
-from ._errors import require
+from ._errors import at_most, require
 from ._limits import LIMITS, START_PARTITION_SOURCE, START_PARTITIONS
 from ._storage import PSUM, SBUF
 
@@ -20,8 +20,7 @@ def on_chip(call, **operands):
             "trn1: engines and memories",
         )
         n = tensor.shape[0]
-        limit = LIMITS["partitions"]
-        require(n <= limit.gen3, call, operand, f"{n} partitions, at most {limit.gen3}", limit.source)
+        at_most("partitions", n, call, operand)
         allowed = next(starts for most, starts in START_PARTITIONS if n <= most)
         require(
             tensor.partition_start() in allowed,
@@ -30,8 +29,7 @@ def on_chip(call, **operands):
             f"{n} partitions start at {tensor.partition_start()}, allowed {allowed}",
             START_PARTITION_SOURCE,
         )
-        dims = LIMITS["free_dims"]
-        require(tensor.ndim - 1 <= dims.gen3, call, operand, f"{tensor.ndim - 1} free dimensions, at most {dims.gen3}", dims.source)
+        at_most("free_dims", tensor.ndim - 1, call, operand)
         bank = LIMITS["psum_bank_bytes"]
         if tensor.buffer == PSUM and tensor.indirection is None:
             _, (_, _, low, high) = tensor.region()

@@ -6,9 +6,9 @@ from ._checks import write
 from ._context import current
 from ._dtypes import round_to, size_bytes
 from ._enums import dge_mode, engine, oob_mode
-from ._errors import require
+from ._errors import OutOfBoundsError, require
+from ._memory import scalar_value
 from ._storage import PSUM, SBUF
-from ._tensor import scalar_value
 
 _unknown = engine.unknown
 DGE = "Descriptor Generation Engine reference; stub: dma_copy"
@@ -69,8 +69,8 @@ def _gather(src, oob):
     if src.indirection is None or not src.indirection.vector:
         try:
             array, written = src.array(), src.written()
-        except IndexError as error:
-            require(oob.name == "skip", "dma_copy", "src", str(error), "stub: dma_copy, oob_mode")
+        except OutOfBoundsError as error:
+            require(oob.name == "skip", "dma_copy", "src", error.rule, "stub: dma_copy, oob_mode")
             return np.zeros(src.shape, flat.dtype), np.ones(src.shape[0], bool)
         require(bool(written.all()), "dma_copy", "src", f"`{src.name}` reads memory that was never written", "simulator")
         return array, None
@@ -100,8 +100,8 @@ def _scatter(dst, values, missing, oob):
     if not dst.indirection.vector:
         try:
             write(dst, rounded)
-        except IndexError as error:
-            require(oob.name == "skip", "dma_copy", "dst", str(error), "stub: dma_copy, oob_mode")
+        except OutOfBoundsError as error:
+            require(oob.name == "skip", "dma_copy", "dst", error.rule, "stub: dma_copy, oob_mode")
         return
     offsets, skipped = _row_offsets(dst, oob)
     width = size_bytes(dst.dtype)

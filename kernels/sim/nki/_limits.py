@@ -27,17 +27,16 @@ class Limit:
 
 LIMITS = {
     "partitions": Limit(128, 128, "partitions", "trn1: SBUF and PSUM have 128 partitions"),
-    "matmul_contraction": Limit(128, 128, "partitions", "stub: nc_matmul, Tile size"),
-    "matmul_stationary_free": Limit(128, 128, "elements", "stub: nc_matmul, Tile size"),
-    "matmul_moving_free": Limit(512, 512, "elements", "stub: nc_matmul, Tile size (gen4 allows 4096; kernels stay portable)"),
-    "psum_bank_bytes": Limit(2048, 2048, "bytes per partition", "trn1: PSUM has 8 banks of 512 32-bit values"),
-    "psum_banks": Limit(8, 8, "banks", "trn1: PSUM has 8 banks of 512 32-bit values"),
-    "sbuf_bytes": Limit(212_984, 245_752, "bytes per partition", "facts: usable SBUF, nl.tile_size.sbuf_fmax_bytes"),
-    "transpose_tensor": Limit(128, 128, "elements a side", "stub: nc_transpose, Tile size"),
-    "transpose_vector": Limit(32, 32, "elements a side", "stub: nc_transpose, Tile size"),
-    "free_dims": Limit(4, 4, "dimensions", "trn1: up to four-dimensional access pattern in a partition"),
-    "affine_dims": Limit(4, 4, "dimensions", "stub: iota and affine_select, up to 4D pattern"),
-    "iota_bits": Limit(31, 31, "bits", "stub: iota, 32-bit integer arithmetic"),
+    "matmul_stationary_free": Limit(128, 128, "stationary columns", "stub: nc_matmul, Tile size of stationary"),
+    "matmul_moving_free": Limit(512, 512, "moving columns", "stub: nc_matmul, Tile size of moving (gen4: 4096; kernels stay portable)"),
+    "psum_bank_bytes": Limit(2048, 2048, "bytes per partition", "trn1: a PSUM bank has 512 32-bit values"),
+    "psum_banks": Limit(8, 8, "PSUM banks live", "trn1: PSUM has 8 banks"),
+    "sbuf_bytes": Limit(212_984, 245_752, "SBUF bytes per partition live", "facts: usable SBUF, nl.tile_size.sbuf_fmax_bytes"),
+    "transpose_tensor": Limit(128, 128, "elements a side", "stub: nc_transpose, Tile size on the tensor engine"),
+    "transpose_vector": Limit(32, 32, "elements a side", "stub: nc_transpose, Tile size on the vector engine"),
+    "free_dims": Limit(4, 4, "free dimensions", "trn1: up to four-dimensional access pattern in a partition"),
+    "affine_dims": Limit(4, 4, "pattern dimensions", "stub: iota and affine_select, up to 4D pattern"),
+    "iota_bits": Limit(31, 31, "bits of an index", "stub: iota, 32-bit integer arithmetic"),
 }
 
 # Start partitions that an operand of so many partitions may have (trn1: Accessing SBUF/PSUM tensors using compute engines).

@@ -6,8 +6,8 @@ from ._checks import engine_of, on_chip, read, write
 from ._context import current
 from ._dtypes import size_bytes
 from ._enums import engine, matmul_perf_mode
-from ._errors import require
-from ._limits import FP8_DTYPES, LIMITS, MATMUL_DTYPES
+from ._errors import at_most, require
+from ._limits import FP8_DTYPES, MATMUL_DTYPES
 from ._storage import PSUM, SBUF
 
 SOURCE = "stub: nc_matmul"
@@ -58,8 +58,8 @@ def nc_matmul(
     )
     depth = 2 if double else 1
     n_stationary, n_moving = (t.size // t.shape[0] // depth for t in (stationary, moving))
-    _at_most(call, "stationary", n_stationary, "matmul_stationary_free")
-    _at_most(call, "moving", n_moving, "matmul_moving_free")
+    at_most("matmul_stationary_free", n_stationary, call, "stationary")
+    at_most("matmul_moving_free", n_moving, call, "moving")
     require(
         dst.shape[0] == n_stationary and dst.size == n_stationary * n_moving,
         call,
@@ -91,9 +91,8 @@ def nc_transpose(dst, data, engine=engine.unknown, name=None):
     call = "nc_transpose"
     on_chip(call, dst=dst, data=data)
     runs_on = engine_of(call, engine, ("tensor", "vector"), [], "stub: nc_transpose")
-    side = LIMITS["transpose_tensor" if runs_on == "tensor" else "transpose_vector"]
     rows, columns = data.shape[0], data.size // data.shape[0]
-    require(rows <= side.gen3 and columns <= side.gen3, call, "data", f"[{rows}, {columns}], at most {side.gen3} a side", side.source)
+    at_most(f"transpose_{runs_on}", max(rows, columns), call, "data")
     require(
         dst.shape[0] == columns and dst.size == data.size,
         call,
@@ -123,11 +122,6 @@ def nc_transpose(dst, data, engine=engine.unknown, name=None):
         "width": size_bytes(data.dtype),
     }
     current().record(runs_on, call, [data], [dst], name, **work)
-
-
-def _at_most(call, operand, value, limit):
-    limit = LIMITS[limit]
-    require(value <= limit.gen3, call, operand, f"free size {value}, at most {limit.gen3}", limit.source)
 
 
 def _multiply(call, dst, stationary, moving, depth, accumulate):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ._dtypes import INTEGERS, NUMPY, size_bytes
-from ._errors import require
+from ._errors import at_most, require
+from ._limits import LIMITS
 
 SBUF, PSUM, PRIVATE_HBM, SHARED_HBM = "sbuf", "psum", "private_hbm", "shared_hbm"
 ON_CHIP = (SBUF, PSUM)
@@ -43,23 +44,16 @@ class Storage:
     def _check_fits(self, context):
         if not self.on_chip:
             return
-        partitions = context.limit("partitions")
-        require(
-            self.n_partitions <= partitions,
-            "ndarray",
-            self.name,
-            f"{self.n_partitions} partitions, at most {partitions}",
-            "trn1: SBUF and PSUM have 128 partitions",
-        )
-        capacity = context.limit("sbuf_bytes")
+        at_most("partitions", self.n_partitions, "ndarray", self.name)
+        capacity, source = context.limit("sbuf_bytes"), LIMITS["sbuf_bytes"].source
         if self.buffer == PSUM:
-            capacity = context.limit("psum_bank_bytes") * context.limit("psum_banks")
+            capacity, source = context.limit("psum_bank_bytes") * context.limit("psum_banks"), LIMITS["psum_banks"].source
         require(
             self.row_bytes <= capacity,
             "ndarray",
             self.name,
             f"{self.row_bytes} bytes per partition, {self.buffer} has {capacity}",
-            "facts: usable SBUF; trn1: PSUM banks",
+            source,
         )
 
     def touch(self, position):
@@ -76,12 +70,10 @@ def check_capacity(context):
     """Live-range accounting: at no instruction may the live allocations exceed SBUF, or PSUM's banks.
 
     A tensor lives from its first to its last use; one that a device loop uses lives through the whole loop. In PSUM an allocation takes
-    whole banks. Returns the peak: (SBUF bytes per partition, PSUM banks).
+    whole banks.
     """
     loops = _loop_ranges(context)
-    peaks = {}
-    bank = context.limit("psum_bank_bytes")
-    for buffer, capacity, unit in ((SBUF, context.limit("sbuf_bytes"), 1), (PSUM, context.limit("psum_banks"), bank)):
+    for buffer, limit, unit in ((SBUF, "sbuf_bytes", 1), (PSUM, "psum_banks", context.limit("psum_bank_bytes"))):
         events = []
         for storage in context.storages:
             if storage.buffer != buffer or storage.first_use is None:
@@ -89,19 +81,10 @@ def check_capacity(context):
             size = -(-storage.row_bytes // unit)
             first, last = _widen(storage.first_use, storage.last_use, loops)
             events += [(first, 1, size, storage.name), (last + 1, 0, -size, storage.name)]
-        live = peak = 0
+        live = 0
         for _, _, size, name in sorted(events):
             live += size
-            peak = max(peak, live)
-            require(
-                live <= capacity,
-                "ndarray",
-                name,
-                f"{live} {'banks' if unit > 1 else 'bytes'} live, {buffer} has {capacity}",
-                "facts: usable SBUF; trn1: PSUM banks",
-            )
-        peaks[buffer] = peak
-    return peaks[SBUF], peaks[PSUM]
+            at_most(limit, live, "ndarray", name, context.generation)
 
 
 def _loop_ranges(context):
