@@ -55,6 +55,9 @@ pub fn scratch_len<I: Isa>() -> usize {
 /// Tasks per thread below which they become narrower.
 const TASKS_PER_THREAD: usize = 4;
 
+/// Wide tasks have a multiple of this many panels: kernels for few rows read four panels at once, or six.
+const STREAMS: usize = 12;
+
 /// How a matmul is cut into tasks; follows from lengths alone.
 struct Cut {
     /// Rows of a task, a multiple of 32.
@@ -72,7 +75,9 @@ impl Cut {
         let rows = n_rows.div_ceil(n_row_blocks).next_multiple_of(32).min(I::TASK_ROWS);
         let wanted = (TASKS_PER_THREAD * n_threads).div_ceil(n_row_blocks);
         let n_groups = wanted.min(n_panels / I::MIN_TASK_PANELS).max(n_panels.div_ceil(I::TASK_PANELS));
-        let panels = n_panels.div_ceil(n_groups).next_multiple_of(2);
+        let panels = n_panels.div_ceil(n_groups);
+        let step = if panels > 2 * STREAMS { STREAMS } else { 2 };
+        let panels = panels.next_multiple_of(step).min(I::TASK_PANELS);
         Self { rows, panels, n_row_blocks: n_rows.div_ceil(rows), n_groups: n_panels.div_ceil(panels) }
     }
 }
