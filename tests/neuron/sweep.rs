@@ -95,6 +95,7 @@ fn every_call_fails_with_every_status() {
         }
     }
     assert!(cases.len() > 20 * EXPECTED.len(), "only {} cases:\n{listing}", cases.len());
+    println!("{} cases", cases.len());
     let (queue, failed) = (Mutex::new(cases.into_iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
