@@ -71,6 +71,7 @@ fn calls_are_counted() {
     isolated("sweep::calls_are_counted", VERSION, &[], |fake| {
         fake.plan("");
         scenario::run().unwrap();
+        println!(); // the test runner has begun a line
         for (function, n) in fake.calls() {
             println!("CALL {function} {n}");
         }

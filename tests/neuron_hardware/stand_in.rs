@@ -25,7 +25,7 @@ fn options(version: &str, faults: &str, only: &[&str]) -> (Options, TempDir) {
         programs: folder.path().join("programs"),
         compiler: Compiler::None,
         only: (!only.is_empty()).then(|| only.iter().map(|name| name.to_string()).collect()),
-        time_limit: Duration::from_secs(60),
+        time_limit: Duration::from_secs(300),
         variables: vec![("LONGHAUL_LIBNRT", library), ("FAKE_NRT_FAULTS", faults.into()), (STAND_IN, "1".into())],
         removed: &["NEURON", "FAKE_NRT"],
     };
