@@ -46,7 +46,7 @@ def test_neff_is_well_formed(target, lnc):
     data = aot.StandIn().compile(program, target, lnc)
     version, header_size, data_size, major, _ = struct.unpack_from("<5Q", data)
     assert (version, header_size, data_size, major) == (2, 1024, len(data) - 1024, 2)
-    assert struct.unpack_from("<I", data, 168) == (lnc,) and struct.unpack_from("<I", data, 552) == (lnc,)
+    assert struct.unpack_from("<I", data, 168) == (1,) and struct.unpack_from("<I", data, 552) == (lnc,)
     digest = hashlib.md5(data[1024:]).digest()
     assert data[172:188] == b"".join(digest[i : i + 4][::-1] for i in range(0, 16, 4)) and data[188:204] == bytes(16)
     archive = tarfile.open(fileobj=io.BytesIO(data[1024:]))
@@ -54,7 +54,7 @@ def test_neff_is_well_formed(target, lnc):
     assert read("longhaul.json") == {"arguments": program.arguments, "kernel": "matmul"}
     assert read("kelf-0.json") == {"target": {"trn2": "cayman", "trn3": "mariana"}[target]}
     assert [n for n in archive.getnames() if n.startswith("sg")] == [f"sg{core:02}/tensor_map.json" for core in range(lnc)]
-    assert read("sg00/tensor_map.json")["out"] == {"dtype": "bfloat16", "kind": "output", "shape": [128, 1, 1]}
+    assert read("sg00/tensor_map.json")["out"] == {"dtype": "bfloat16", "kind": "output", "tf_shape": [128, 1, 1]}
 
 
 def test_stand_in_neff_has_the_golden_bytes():

@@ -8,9 +8,9 @@
  *   [notes]  the runtime's release notes
  *
  * C's enums are declared as int: a newer runtime returns values that this file does not know, and they must stay representable.
- * A function is declared by its type, NAME_fn, because the library is opened at run time and nothing is linked. tests/neuron_abi compiles a
- * probe against the SDK's headers where an SDK is installed: with LONGHAUL_NRT_SIGNATURES_ONLY this file declares the function types alone,
- * over the SDK's own types, and the compiler compares them with the SDK's functions.
+ * A function is declared by its type, NAME_fn, because the library is opened at run time and nothing is linked. sys/tests.rs compiles a probe
+ * against the SDK's headers where an SDK is installed: with LONGHAUL_NRT_SIGNATURES_ONLY this file declares the function types alone, over the
+ * SDK's own types, and the compiler compares them with the SDK's functions.
  */
 #ifndef LONGHAUL_NRT_ABI_H
 #define LONGHAUL_NRT_ABI_H
@@ -169,9 +169,6 @@ typedef NRT_STATUS nrt_get_total_vnc_count_fn(uint32_t *n_cores);
 typedef NRT_STATUS nrt_get_visible_vnc_count_fn(uint32_t *n_cores);
 /* core -1 takes the first that is free; n_cores is deprecated, always -1. [api nrt] */
 typedef NRT_STATUS nrt_load_fn(const void *neff, size_t size, int32_t core, int32_t n_cores, nrt_model_t **model);
-/* The same for a program with collectives. [guide] */
-typedef NRT_STATUS nrt_load_collectives_fn(const void *neff, size_t size, int32_t core, int32_t n_cores, uint32_t rank, uint32_t world_size,
-                                           nrt_model_t **model);
 /* Once per model, like free(). [guide] */
 typedef NRT_STATUS nrt_unload_fn(nrt_model_t *model);
 /* core is -1 for host memory; name may be NULL, and serves log messages only. [api nrt; guide] */
@@ -188,19 +185,13 @@ typedef NRT_STATUS nrt_tensor_copy_fn(const nrt_tensor_t *source, size_t source_
 /* [header nrt.h] */
 typedef NRT_STATUS nrt_tensor_memset_fn(nrt_tensor_t *tensor, uint64_t offset, int value, size_t size);
 /* [guide] */
-typedef size_t nrt_tensor_get_size_fn(const nrt_tensor_t *tensor);
-/* [guide] */
 typedef NRT_STATUS nrt_allocate_tensor_set_fn(nrt_tensor_set_t **set);
 /* Sets the pointer to NULL. [guide] */
 typedef void nrt_destroy_tensor_set_fn(nrt_tensor_set_t **set);
 /* Adds or replaces; the tensor must stay valid until the set is destroyed. [header nrt.h] */
 typedef NRT_STATUS nrt_add_tensor_to_tensor_set_fn(nrt_tensor_set_t *set, const char *name, nrt_tensor_t *tensor);
-/* NRT_FAILURE if there is none of that name, and nothing is written then. [guide] */
-typedef NRT_STATUS nrt_get_tensor_from_tensor_set_fn(nrt_tensor_set_t *set, const char *name, nrt_tensor_t **tensor);
 /* [api nrt] */
 typedef NRT_STATUS nrt_execute_fn(nrt_model_t *model, const nrt_tensor_set_t *inputs, nrt_tensor_set_t *outputs);
-/* Outputs of a run are inputs of the next; needs a program compiled for it. [guide] */
-typedef NRT_STATUS nrt_execute_repeat_fn(nrt_model_t *model, const nrt_tensor_set_t *inputs, nrt_tensor_set_t *outputs, int n_times);
 /* The array is the library's, and given back by the second. [guide] */
 typedef NRT_STATUS nrt_get_model_tensor_info_fn(nrt_model_t *model, nrt_tensor_info_array_t **info);
 typedef NRT_STATUS nrt_free_model_tensor_info_fn(nrt_tensor_info_array_t *info);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 /// A matmul of `[m, 576]` and `[192, 576]`.
 fn matmul(m: u64, weights: &str) -> Program {
-    common::matmul([m as usize, 192, 576], weights)
+    common::matmul("matmul", [m as usize, 576, 192], weights)
 }
 
 fn open(folder: &TempDir) -> Catalog {

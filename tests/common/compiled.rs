@@ -1,4 +1,5 @@
-//! Catalogs without a compiler: NEFFs that hold no program, and their manifest, as `kernels/compile.py --stand-in` makes them.
+//! Programs of our kernels as `kernels/programs.py` describes them, and catalogs of them without a compiler: NEFFs that hold no program, with their
+//! manifest, as `kernels/compile.py --stand-in` makes them.
 
 // Each crate of tests uses a part of this.
 #![allow(dead_code)]
@@ -26,7 +27,7 @@ fn program(kernel: &str, arguments: Vec<(&str, Argument)>, tensors: Vec<Tensor>)
         tensors,
         target: Target::Trn2,
         lnc: 1,
-        compiler: "test".into(),
+        compiler: "stand-in 1".into(),
     }
 }
 
@@ -38,17 +39,21 @@ fn count(n: usize) -> Argument {
     Argument::Count(n as u64)
 }
 
-/// A matmul of `x[m, k]` and `W[n, k]`.
-pub fn matmul([m, n, k]: [usize; 3], weights: &str) -> Program {
+/// `matmul` or `matmul_silu_gate` of `x[m, k]` and `W[n, k]`, for trn2, LNC 1.
+pub fn matmul(kernel: &str, [m, k, n]: [usize; 3], weights: &str) -> Program {
     let (k_tiles, n_tiles) = (k.div_ceil(P), n.div_ceil(P));
+    let parts = if kernel == "matmul" { 1 } else { 2 };
     let mut arguments = [("m", m), ("k", k), ("n", n)].map(|(name, n)| (name, count(n))).to_vec();
     arguments.push(("weights", Argument::Text(weights.into())));
-    let tensors = vec![
+    let mut tensors = vec![
         tensor("x", Kind::Input, "bfloat16", &[P, k_tiles, m]),
-        tensor("weights", Kind::Input, weights, &[P, n_tiles, k_tiles, P]),
+        tensor("weights", Kind::Input, weights, &[P, parts * n_tiles, k_tiles, P]),
         tensor("out", Kind::Output, "bfloat16", &[P, n_tiles, m]),
     ];
-    program("matmul", arguments, tensors)
+    if weights != "bfloat16" {
+        tensors.push(tensor("scale", Kind::Input, "float32", &[P, parts * n_tiles]));
+    }
+    program(kernel, arguments, tensors)
 }
 
 /// What an attention program is compiled for: `kernels/attention_plan.py`.
@@ -66,7 +71,7 @@ pub struct Bucket {
     pub n_pages: usize,
 }
 
-/// An attention program.
+/// `attention`, for trn2, LNC 1.
 pub fn attention(bucket: Bucket) -> Program {
     let Bucket { n_seqs, q_len, n_heads, n_kv_heads, head_dim, page_len, max_pages, unroll, window, n_pages } = bucket;
     let (n_tokens, step) = (n_seqs * q_len, 2 * unroll);
@@ -121,14 +126,19 @@ pub fn entry(program: &Program) -> (Value, Vec<u8>) {
 /// A folder with a manifest of these programs.
 pub fn folder(programs: &[Program]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), programs);
+    folder
+}
+
+/// Writes these programs and their manifest into a folder.
+pub fn write(folder: &Path, programs: &[Program]) {
     let mut entries = Vec::new();
     for program in programs {
         let (entry, neff) = entry(program);
-        std::fs::write(folder.path().join(entry["neff"].as_str().unwrap()), neff).unwrap();
+        std::fs::write(folder.join(entry["neff"].as_str().unwrap()), neff).unwrap();
         entries.push(entry);
     }
-    write_manifest(folder.path(), &json!({"schema": 1, "programs": entries}));
-    folder
+    write_manifest(folder, &json!({"schema": 1, "programs": entries}));
 }
 
 pub fn write_manifest(folder: &Path, manifest: &Value) {

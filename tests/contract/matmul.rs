@@ -13,10 +13,10 @@ use longhaul::backend::{Backend, PackedMatrix};
 const M: [usize; 11] = [1, 2, 3, 5, 6, 7, 15, 16, 17, 33, 97];
 
 /// Depths: one number, about a tile of 32, and a model's width.
-const K: [usize; 5] = [1, 31, 32, 33, 576];
+pub const K: [usize; 5] = [1, 31, 32, 33, 576];
 
 /// Outputs: one column, about a panel of 16, several panels, and a tail behind many.
-const N: [usize; 6] = [1, 15, 16, 17, 48, 200];
+pub const N: [usize; 6] = [1, 15, 16, 17, 48, 200];
 
 /// Everything that weights run as; of groups one that divides the widths, one that does not, and one longer than most.
 pub const DTYPES: [WeightDtype; 6] = [

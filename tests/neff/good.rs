@@ -5,6 +5,7 @@ use std::path::Path;
 
 use longhaul::neuron::neff::write::{self, Program};
 use longhaul::neuron::neff::{HEADER_BYTES, HashState, Kind, Neff, Target};
+use serde_json::{Map, Value, json};
 
 use crate::{stand_in, two_cores};
 
@@ -182,6 +183,33 @@ fn the_compiler_is_in_the_header_where_info_json_does_not_say() {
     members.retain(|(path, _)| path != "info.json" && path != "neff.json" && path != "longhaul.json");
     let neff = read(&Program { compiler: String::new(), ..program }.seal(&write::archive(&members)));
     assert_eq!((neff.compiler, neff.call), (None, None));
+}
+
+/// As in public files of AWS's compilers 2.18 to 2.23: fields that we do not need; constants and scratch, which have no `kind`, the latter on
+/// one core alone; zeros behind the gzip stream; the compiler's version nowhere but in `info.json`.
+#[test]
+fn what_the_compiler_adds_is_passed_over() {
+    let program = two_cores();
+    let mut members = program.members();
+    for (path, content) in members.iter_mut().filter(|(path, _)| path.ends_with("tensor_map.json")) {
+        let mut map: Map<String, Value> = serde_json::from_slice(content).unwrap();
+        for (name, entry) in &mut map {
+            entry["is_const"] = false.into();
+            entry["tf_file"] = format!("value_{name}.npy").into();
+            entry["sim_shape"] = entry["tf_shape"].clone();
+        }
+        let constant = json!({"dtype": "float16", "is_const": true, "tf_shape": [128, 128, 1, 1], "split_axis": null});
+        map.insert("sg0000_identity_82".into(), constant);
+        if path.starts_with("sg00") {
+            map.insert("scores".into(), json!({"dtype": "float32", "is_const": false, "tf_shape": [512, 512]}));
+        }
+        *content = serde_json::to_vec_pretty(&map).unwrap();
+    }
+    let mut data = write::gzip(&write::archive(&members));
+    data.resize(data.len().next_multiple_of(10_240), 0);
+    let mut neff = program.seal(&data);
+    neff[40..168].fill(0); // the compiler's version
+    check(&read(&neff), &program);
 }
 
 #[test]

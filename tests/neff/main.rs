@@ -3,6 +3,7 @@
 mod allocator;
 mod good;
 mod hostile;
+mod members;
 mod mutation;
 
 use std::collections::BTreeMap;

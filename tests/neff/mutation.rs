@@ -33,7 +33,7 @@ const WORDS: [&str; 26] = [
     "\\ud800",
     "\"kind\"",
     "\"output\"",
-    "\"shape\"",
+    "\"tf_shape\"",
     "kelf-0.json",
     "info.json",
     "sg00/tensor_map.json",

@@ -1,12 +1,14 @@
 //! Tensors, sets and programs: what works, and what is refused by name before libnrt is called.
 
 use longhaul::neuron::device::{Core, Runtime};
+use longhaul::neuron::neff::write::Program;
 use longhaul::neuron::nrt::Usage;
 use longhaul::neuron::{NeuronError, Result};
 
+use crate::compiled::matmul;
 use crate::golden::{matmul_bound, matmul_check};
 use crate::isolated::{assert_clean, isolated};
-use crate::programs::{Bound, failure, matmul};
+use crate::programs::{Bound, failure};
 
 fn on_core(name: &str, test: impl FnOnce(&Core)) {
     isolated(name, "2_34", &[], |fake| {
@@ -15,6 +17,11 @@ fn on_core(name: &str, test: impl FnOnce(&Core)) {
         drop(core);
         assert_clean(fake);
     });
+}
+
+/// A small program.
+fn small() -> Program {
+    matmul("matmul", [1, 64, 64], "bfloat16")
 }
 
 /// An argument that is refused, with these words.
@@ -70,7 +77,7 @@ fn ranges_are_checked() {
 #[test]
 fn programs_tell_what_they_take() {
     on_core("api::programs_tell_what_they_take", |core| {
-        let bound = Bound::load(core, &matmul("matmul", [2, 130, 300], "float8_e4m3", 1)).unwrap();
+        let bound = Bound::load(core, &matmul("matmul", [2, 130, 300], "float8_e4m3").neff()).unwrap();
         let described = |usage| {
             let tensors = bound.program.tensors().iter().filter(move |t| t.usage == usage);
             tensors
@@ -95,9 +102,9 @@ fn programs_tell_what_they_take() {
 fn outputs_are_told_once() {
     isolated("api::outputs_are_told_once", "2_34", &[("NEURON_LOGICAL_NC_CONFIG", "2")], |fake| {
         let core = Runtime::start().unwrap().core(0).unwrap();
-        let bound = Bound::load(&core, &matmul("matmul", [1, 64, 64], "bfloat16", 2)).unwrap();
+        let bound = Bound::load(&core, &Program { lnc: 2, ..small() }.neff()).unwrap();
         assert_eq!(bound.program.outputs().count(), 1);
-        let refused = failure(core.load("for LNC 1", &matmul("matmul", [1, 64, 64], "bfloat16", 1)));
+        let refused = failure(core.load("for LNC 1", &small().neff()));
         assert_eq!((refused.status.0, refused.subject.as_str()), (2, "program `for LNC 1` on core 0"));
         drop((bound, core));
         assert_clean(fake);
@@ -133,7 +140,7 @@ fn what_does_not_fit_is_named() {
 #[test]
 fn a_neff_that_is_none_is_refused_by_the_runtime() {
     on_core("api::a_neff_that_is_none_is_refused_by_the_runtime", |core| {
-        let mut neff = matmul("matmul", [1, 64, 64], "bfloat16", 1);
+        let mut neff = small().neff();
         core.load("whole", &neff).unwrap();
         assert_eq!(failure(core.load("short", &neff[..2000])).status.0, 2);
         assert_eq!(failure(core.load("empty", &[])).status.0, 2);

@@ -12,7 +12,7 @@ const MATMUL: &str = "matmul-tails";
 
 /// A small matmul, ready to run: for tests of other things.
 pub fn matmul_bound(core: &Core) -> Bound {
-    kernel_cases::bind(MATMUL, core, &kernel_cases::wanted(MATMUL).neff(1)).unwrap()
+    kernel_cases::bind(MATMUL, core, &kernel_cases::wanted(MATMUL).neff()).unwrap()
 }
 
 /// Runs it, and checks what comes out.
@@ -31,7 +31,7 @@ fn the_stand_in_computes_what_the_kernels_compute() {
     isolated("golden::the_stand_in_computes_what_the_kernels_compute", "2_34", &[], |fake| {
         let core = Runtime::start().unwrap().core(0).unwrap();
         for name in CASES {
-            kernel_cases::run(name, &core, &kernel_cases::wanted(name).neff(1)).unwrap();
+            kernel_cases::run(name, &core, &kernel_cases::wanted(name).neff()).unwrap();
         }
         drop(core);
         assert_clean(fake);
@@ -44,7 +44,7 @@ fn wrong_plans_are_refused() {
     isolated("golden::wrong_plans_are_refused", "2_34", &[], |fake| {
         let core = Runtime::start().unwrap().core(0).unwrap();
         let case = Attention::open("attention-pages");
-        let mut bound = case.bind(&core, &case.wanted().neff(1)).unwrap();
+        let mut bound = case.bind(&core, &case.wanted().neff()).unwrap();
         bound.write("rows", &[i32::MAX]).unwrap();
         assert_eq!(crate::programs::failure(bound.run()).status.0, 1006);
         case.write_plan(&bound).unwrap();
@@ -65,7 +65,7 @@ fn rows_of_padding_are_undefined() {
     isolated("golden::rows_of_padding_are_undefined", "2_34", &[], |fake| {
         let core = Runtime::start().unwrap().core(0).unwrap();
         let case = Attention::open("attention-append");
-        let bound = case.bind(&core, &case.wanted().neff(1)).unwrap();
+        let bound = case.bind(&core, &case.wanted().neff()).unwrap();
         bound.run().unwrap();
         let out: Vec<bf16> = bound.read("out").unwrap();
         assert!(out[case.n_out()..].iter().all(|x| x.is_nan()) && case.n_out() < out.len());

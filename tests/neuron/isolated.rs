@@ -7,17 +7,24 @@ use fake_nrt::client::{self, Fake};
 
 /// Names the test that the process is for.
 const VARIABLE: &str = "LONGHAUL_ISOLATED_TEST";
+/// Names its library, where a test has several.
+const LIBRARY_VARIABLE: &str = "LONGHAUL_ISOLATED_LIBRARY";
 /// Longer than any of them takes; what hangs, hangs longer.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs `body` in a process in which libnrt is the stand-in `version`, and nothing else of Neuron is set but `variables`. `name` is the test's
-/// path in this executable.
+/// path in this executable. A test may call this for several versions.
 pub fn isolated(name: &str, version: &str, variables: &[(&str, &str)], body: impl FnOnce(&Fake)) {
     let path = client::library(version);
     if std::env::var(VARIABLE).as_deref() == Ok(name) {
+        // Not the process of another version.
+        if std::env::var(LIBRARY_VARIABLE).is_ok_and(|library| library != version) {
+            return;
+        }
         return body(&Fake::open(&path));
     }
-    let mut set = vec![("LONGHAUL_LIBNRT", path.to_str().expect("the path is UTF-8"))];
+    let library = path.to_str().expect("the path is UTF-8");
+    let mut set = vec![("LONGHAUL_LIBNRT", library), (LIBRARY_VARIABLE, version)];
     set.extend_from_slice(variables);
     let output = start(name, &set);
     assert!(output.status.success(), "{name} with {set:?}: {}\n{}", output.status, text(&output));

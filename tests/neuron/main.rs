@@ -4,6 +4,8 @@
 //! The runtime is initialised once per process, so each test runs in a process of its own: this executable starts itself again.
 
 mod api;
+#[path = "../common/compiled.rs"]
+mod compiled;
 #[path = "../common/tiny.rs"]
 mod families;
 mod golden;

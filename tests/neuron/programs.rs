@@ -1,65 +1,14 @@
-//! NEFFs for the stand-in, and the layouts that the kernels want (`kernels/layouts.py`, `kernels/attention_plan.py`).
+//! Programs with tensors for all that they take and give, and the layouts that the kernels want (`kernels/layouts.py`).
 
 use std::collections::BTreeMap;
 
 use half::bf16;
 use longhaul::neuron::device::{Core, DeviceTensor, Element, Program, TensorSet};
-use longhaul::neuron::neff::write::Program as Writer;
-use longhaul::neuron::neff::{Argument, KernelCall, Kind, Target, Tensor};
 use longhaul::neuron::nrt::Usage;
 use longhaul::neuron::{NeuronError, Result};
 
 /// Partitions of a core.
 pub const P: usize = 128;
-
-/// A program that is wanted: a kernel of ours, its compile-time arguments and its tensors.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    pub call: KernelCall,
-    pub tensors: Vec<Tensor>,
-}
-
-impl Wanted {
-    pub fn new(kernel: &str, arguments: &[(&str, Argument)], tensors: Vec<Tensor>) -> Self {
-        let arguments = arguments.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
-        Self { call: KernelCall { arguments, kernel: kernel.into() }, tensors }
-    }
-
-    /// `matmul` or `matmul_silu_gate`.
-    pub fn matmul(kernel: &str, [m, k, n]: [usize; 3], weights: &str) -> Self {
-        let (kt, nt) = (k.div_ceil(P), n.div_ceil(P));
-        let parts = if kernel == "matmul" { 1 } else { 2 };
-        let mut tensors = vec![
-            tensor("x", Kind::Input, "bfloat16", &[P, kt, m]),
-            tensor("weights", Kind::Input, weights, &[P, parts * nt, kt, P]),
-            tensor("out", Kind::Output, "bfloat16", &[P, nt, m]),
-        ];
-        if weights != "bfloat16" {
-            tensors.push(tensor("scale", Kind::Input, "float32", &[P, parts * nt]));
-        }
-        let weights = Argument::Text(weights.into());
-        Self::new(kernel, &[("m", count(m)), ("k", count(k)), ("n", count(n)), ("weights", weights)], tensors)
-    }
-
-    /// A NEFF that stands for it.
-    pub fn neff(&self, lnc: u32) -> Vec<u8> {
-        let (name, call, tensors) = (self.call.kernel.clone(), self.call.clone(), self.tensors.clone());
-        Writer { name, call, tensors, target: Target::Trn2, lnc, compiler: "stand-in 1".into() }.neff()
-    }
-}
-
-pub fn tensor(name: &str, kind: Kind, dtype: &str, shape: &[usize]) -> Tensor {
-    Tensor { name: name.into(), kind, dtype: dtype.into(), shape: shape.into() }
-}
-
-pub fn count(n: usize) -> Argument {
-    Argument::Count(n as u64)
-}
-
-/// A NEFF of `matmul` or `matmul_silu_gate`.
-pub fn matmul(kernel: &str, shape: [usize; 3], weights: &str, lnc: u32) -> Vec<u8> {
-    Wanted::matmul(kernel, shape, weights).neff(lnc)
-}
 
 /// `[M, K]` as `[128, K tiles, M]`.
 pub fn pack_features<T: Copy + Default>(x: &[T], m: usize, k: usize) -> Vec<T> {

@@ -4,7 +4,8 @@ use half::bf16;
 use longhaul::neuron::device::Runtime;
 use longhaul::neuron::{NeuronError, Result};
 
-use crate::programs::{matmul, pack_features, pack_weights, unpack_features};
+use crate::compiled::matmul;
+use crate::programs::{pack_features, pack_weights, unpack_features};
 
 const M: usize = 3;
 const K: usize = 130;
@@ -14,7 +15,7 @@ const N: usize = 5;
 pub fn run() -> Result<()> {
     let runtime = Runtime::start()?;
     let core = runtime.core(0)?;
-    let program = core.load("linear", &matmul("matmul", [M, K, N], "bfloat16", 1))?;
+    let program = core.load("linear", &matmul("matmul", [M, K, N], "bfloat16").neff())?;
     let x: Vec<bf16> = (0..M * K).map(|i| bf16::from_f32(i as f32 % 7.0 - 3.0)).collect();
     let w: Vec<bf16> = (0..N * K).map(|i| bf16::from_f32(i as f32 % 5.0 - 2.0)).collect();
     let mut packed = vec![bf16::ZERO; 128 * 2 * 128];

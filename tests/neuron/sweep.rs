@@ -71,6 +71,7 @@ fn calls_are_counted() {
     isolated("sweep::calls_are_counted", VERSION, &[], |fake| {
         fake.plan("");
         scenario::run().unwrap();
+        println!(); // the test runner has begun a line
         for (function, n) in fake.calls() {
             println!("CALL {function} {n}");
         }
@@ -95,6 +96,7 @@ fn every_call_fails_with_every_status() {
         }
     }
     assert!(cases.len() > 20 * EXPECTED.len(), "only {} cases:\n{listing}", cases.len());
+    println!("{} cases", cases.len());
     let (queue, failed) = (Mutex::new(cases.into_iter()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {

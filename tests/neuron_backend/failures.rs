@@ -13,7 +13,8 @@ use crate::common::backends;
 use crate::contract::matmul::{multiply, pack, weights};
 use crate::contract::sequence::{Sequence, Shape, attend};
 use crate::contract::{assert_same_bits, noise};
-use crate::stand_in::{heads, matrix, on_the_stand_in};
+use crate::contract_programs::{heads, matrix};
+use crate::stand_in::on_the_stand_in;
 
 const SHAPE: Shape = Shape { n_kv_heads: 2, group: 2, head_dim: 64, n_tokens: 3, kv_len: 40 };
 

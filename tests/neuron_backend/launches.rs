@@ -8,7 +8,8 @@ use ndarray::{Axis, concatenate, s};
 use crate::contract::assert_close;
 use crate::contract::attention::exact;
 use crate::contract::sequence::{Sequence, Shape, attend};
-use crate::stand_in::{PAGE_LEN, heads, on_the_stand_in};
+use crate::contract_programs::{PAGE_LEN, heads};
+use crate::stand_in::on_the_stand_in;
 
 const SHAPE: Shape = Shape { n_kv_heads: 2, group: 2, head_dim: 64, n_tokens: 1, kv_len: PAGE_LEN + 3 };
 

@@ -1,4 +1,4 @@
-//! The Neuron backend on the stand-in for libnrt (`tests/fake-nrt`): what every backend must do (`tests/contract`), versions, losses, missing programs, and
+//! The Neuron backend on the stand-in for libnrt (`tests/fake-nrt`): what every backend must do (`tests/contract`) under every version, losses, missing programs, and
 //! the whole chain from `kernels/compile.py` to a result. Each test has a process of its own, since the runtime starts once in one.
 
 mod chain;
@@ -9,6 +9,8 @@ mod common;
 mod compiled;
 #[path = "../contract/mod.rs"]
 mod contract;
+#[path = "../common/contract_programs.rs"]
+mod contract_programs;
 mod failures;
 #[path = "../neuron/isolated.rs"]
 #[allow(dead_code)]
@@ -18,14 +20,14 @@ mod opening;
 #[path = "../common/python.rs"]
 mod python;
 mod stand_in;
-mod versions;
 
 /// A test for each case, on the stand-in.
 macro_rules! on_the_stand_in {
     ($($module:ident::$case:ident,)*) => {$(
         #[test]
         fn $case() {
-            stand_in::contract(stringify!($case), contract::$module::$case);
+            let path = concat!(stringify!($module), "::", stringify!($case));
+            stand_in::contract(stringify!($case), path, contract::$module::$case);
         }
     )*};
 }

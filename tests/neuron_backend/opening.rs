@@ -4,8 +4,8 @@ use longhaul::Error;
 use longhaul::neuron::backend::{NeuronOptions, open};
 
 use crate::compiled::{Bucket, attention, folder};
+use crate::contract_programs::{heads, matrix};
 use crate::isolated::{assert_clean, isolated};
-use crate::stand_in::{heads, matrix};
 
 /// Names the folder of programs.
 const PROGRAMS_VARIABLE: &str = "LONGHAUL_PROGRAMS";

@@ -1,16 +1,15 @@
 //! What cases work with: a core, programs, and a log.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::time::Instant;
 
-use longhaul::neuron::Result;
 use longhaul::neuron::catalog::{Catalog, Entry};
 use longhaul::neuron::device::{Core, Runtime};
-use longhaul::neuron::neff::Target;
+use longhaul::neuron::neff::write::Program;
+use longhaul::neuron::{NeuronError, Result};
 
+use crate::child;
 use crate::compile::entry;
-use crate::programs::Wanted;
 use crate::report::Measured;
 
 /// What a case notices and measures.
@@ -78,7 +77,7 @@ impl<'a> Bench<'a> {
     ///
     /// # Panics
     /// If it is not there, or not what the manifest says.
-    pub fn neff(&self, wanted: &Wanted) -> Vec<u8> {
+    pub fn neff(&self, wanted: &Program) -> Vec<u8> {
         let (catalog, entry) = program(wanted);
         catalog.load(&entry).unwrap_or_else(|e| panic!("{e}"))
     }
@@ -88,11 +87,16 @@ impl<'a> Bench<'a> {
 ///
 /// # Panics
 /// If they are not there.
-pub fn program(wanted: &Wanted) -> (Catalog, Entry) {
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let target: Target = serde_json::from_value(variable(crate::child::TARGET).into()).expect("the suite names a chip");
-    let lnc = variable("NEURON_LOGICAL_NC_CONFIG").parse().expect("the suite sets it");
-    let catalog = Catalog::open(&PathBuf::from(variable("LONGHAUL_PROGRAMS"))).unwrap_or_else(|e| panic!("{e}"));
+pub fn program(wanted: &Program) -> (Catalog, Entry) {
+    let (target, lnc, folder) = child::given();
+    let catalog = Catalog::open(&folder).unwrap_or_else(|e| panic!("{e}"));
     let entry = entry(&catalog, wanted, target, lnc).expect("the suite looked for the program").clone();
     (catalog, entry)
+}
+
+/// The error of a call that must fail, and not so that the device is lost.
+pub fn error_of<T: std::fmt::Debug>(result: Result<T>) -> NeuronError {
+    let error = result.expect_err("it must fail");
+    assert!(!error.fault().is_fatal(), "{error}");
+    error
 }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use longhaul::neuron::catalog::{Catalog, Entry};
 use longhaul::neuron::neff::Target;
+use longhaul::neuron::neff::write::Program;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::environment::Python;
-use crate::programs::Wanted;
-use crate::run::{Ended, Options, start};
+use crate::process::{Ended, start};
+use crate::run::Options;
 
 /// The longest that compiling may take.
 const TIME_LIMIT: Duration = Duration::from_secs(2 * 3600);
@@ -39,7 +40,7 @@ pub struct Compilation {
 }
 
 /// The catalog's entry for a wanted program.
-pub fn entry<'a>(catalog: &'a Catalog, wanted: &Wanted, target: Target, lnc: u32) -> Option<&'a Entry> {
+pub fn entry<'a>(catalog: &'a Catalog, wanted: &Program, target: Target, lnc: u32) -> Option<&'a Entry> {
     let call = &wanted.call;
     catalog.entries().iter().find(|entry| {
         (&entry.kernel, &entry.arguments, entry.target, entry.lnc) == (&call.kernel, &call.arguments, target, lnc)
@@ -53,7 +54,7 @@ pub fn entry<'a>(catalog: &'a Catalog, wanted: &Wanted, target: Target, lnc: u32
 pub fn compile(
     options: &Options,
     aws: Option<&Python>,
-    wanted: &[Wanted],
+    wanted: &[Program],
     target: Target,
     lnc: u32,
 ) -> std::io::Result<Option<Compilation>> {
@@ -86,8 +87,8 @@ pub fn compile(
 }
 
 /// The wanted programs that a folder does not have.
-fn missing<'a>(programs: &Path, wanted: &'a [Wanted], target: Target, lnc: u32) -> Vec<&'a Wanted> {
+fn missing<'a>(programs: &Path, wanted: &'a [Program], target: Target, lnc: u32) -> Vec<&'a Program> {
     let have = Catalog::open(programs).ok();
-    let lacks = |w: &&Wanted| have.as_ref().is_none_or(|catalog| entry(catalog, w, target, lnc).is_none());
+    let lacks = |w: &&Program| have.as_ref().is_none_or(|catalog| entry(catalog, w, target, lnc).is_none());
     wanted.iter().filter(lacks).collect()
 }

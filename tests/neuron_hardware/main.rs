@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It looks at the machine (`environment`), compiles the programs that its cases need if AWS's wheels are there (`compile`), runs each case
-//! (`cases`) in a process of its own with a time limit (`run`, `child`), and writes `report.json` and `report.txt` (`report`). A library that
+//! (`cases`; the last are the contract of every backend's kernels, `tests/contract`) in a process of its own with a time limit (`run`, `child`), and writes `report.json` and `report.txt` (`report`). A library that
 //! crashes, hangs or lies makes a case fail, and the report is written all the same.
 //!
 //! | variable | what |
@@ -16,7 +16,7 @@
 //! | `LONGHAUL_PYTHON` | the Python that has AWS's wheels, where neither `python3` nor a virtual environment in `/opt` does |
 //! | `LONGHAUL_SUITE_OUT` | where the report goes \[default: `target/neuron-suite`\] |
 //! | `LONGHAUL_SUITE_CASES` | names of cases with commas between, to run those alone |
-//! | `LONGHAUL_SUITE_SECONDS` | the time limit of a case \[default: 120\] |
+//! | `LONGHAUL_SUITE_SECONDS` | the time limit of a case \[default: 300\] |
 //! | `NEURON_RT_VISIBLE_CORES`, `NEURON_LOGICAL_NC_CONFIG` | the cores \[default: `0-1`, of one physical core each\] |
 //!
 //! **This has not run on hardware.** The other tests in here run it on the stand-in, so that its own code is tested.
@@ -25,10 +25,18 @@ mod bench;
 mod cases;
 mod child;
 mod compile;
-mod device_cases;
+#[path = "../common/compiled.rs"]
+mod compiled;
+#[path = "../contract/mod.rs"]
+mod contract;
+#[path = "../common/contract_programs.rs"]
+mod contract_programs;
 mod environment;
-#[path = "../neuron/kernel_cases.rs"]
+#[path = "../neuron/kernel_cases/mod.rs"]
 mod kernel_cases;
+mod memory_cases;
+mod process;
+mod program_cases;
 #[path = "../neuron/programs.rs"]
 #[allow(dead_code)] // other tests use the rest
 mod programs;
@@ -36,6 +44,7 @@ mod programs;
 mod python;
 mod report;
 mod run;
+mod runtime_cases;
 mod stand_in;
 
 use std::path::{Path, PathBuf};
@@ -59,7 +68,7 @@ fn suite() -> Result<(), String> {
         only: set("LONGHAUL_SUITE_CASES").map(|names| names.split(',').map(|n| n.trim().to_string()).collect()),
         time_limit: match set("LONGHAUL_SUITE_SECONDS") {
             Some(text) => Duration::from_secs(text.parse().map_err(|e| format!("LONGHAUL_SUITE_SECONDS={text}: {e}"))?),
-            None => Duration::from_secs(120),
+            None => Duration::from_secs(300),
         },
         variables: Vec::new(),
         removed: &[],

@@ -103,7 +103,8 @@ impl Report {
         let mut out = self.head() + "\n";
         for case in &self.cases {
             let why = case.error.as_deref().unwrap_or_default();
-            out.push_str(&format!("{:<10}{:<20}{:>8.2} s  {why}\n", case.outcome.word(), case.name, case.seconds));
+            let line = format!("{:<10}{:>8.2} s  {}  {why}", case.outcome.word(), case.seconds, case.name);
+            out.push_str(&format!("{}\n", line.trim_end()));
             case.notes.iter().for_each(|note| out.push_str(&format!("{:<10}{note}\n", "")));
         }
         out.push('\n');

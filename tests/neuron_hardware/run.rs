@@ -1,26 +1,22 @@
 //! Running the suite: every case in a process of its own, so that what misbehaves there ends there.
 
-use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use longhaul::neuron::catalog::Catalog;
 use longhaul::neuron::neff::Target;
+use longhaul::neuron::neff::write::Program;
 
-use crate::cases::{CASES, Case, LIBRARY};
+use crate::cases::{self, Case, LIBRARY};
 use crate::child::{self, CaseResult};
 use crate::compile::{Compiler, compile, entry};
 use crate::environment::{self, Environment};
-use crate::programs::Wanted;
+use crate::process::start;
 use crate::report::{CaseReport, Outcome, Report};
 
 /// After so many cases that hung, the rest is not run: a device that hangs, hangs in each.
 const MAX_TIMED_OUT: usize = 2;
-/// What is kept of a process's output.
-const PRINTED_BYTES: u64 = 8 << 10;
-/// How long a process that was killed has to end; inside the driver it may not.
-const KILLED: Duration = Duration::from_secs(10);
 
 /// How the suite runs.
 pub struct Options {
@@ -44,12 +40,9 @@ pub struct Options {
 /// # Errors
 /// When a case is named that is none, or the report cannot be written.
 pub fn run(options: &Options) -> Result<Report, String> {
-    let unknown = |name: &&String| !CASES.iter().any(|case| case.name == **name);
-    if let Some(name) = options.only.iter().flatten().find(unknown) {
-        return Err(format!(
-            "there is no case {name}; there are {}",
-            CASES.iter().map(|c| c.name).collect::<Vec<_>>().join(", ")
-        ));
+    let names: Vec<&str> = cases::all().map(|case| case.name).collect();
+    if let Some(name) = options.only.iter().flatten().find(|name| !names.contains(&name.as_str())) {
+        return Err(format!("there is no case {name}; there are {}", names.join(", ")));
     }
     let cannot = |e: std::io::Error| format!("{}: {e}", options.out.display());
     std::fs::create_dir_all(&options.out).map_err(cannot)?;
@@ -57,12 +50,13 @@ pub fn run(options: &Options) -> Result<Report, String> {
         (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
     let machine = Environment::find();
     // The library is asked first, and what it tells decides which programs are compiled.
-    let (library, result) = run_case(options, &CASES[0], None);
-    assert_eq!(CASES[0].name, LIBRARY, "the table begins with it");
+    let mut cases = cases::all();
+    let first = cases.next().filter(|case| case.name == LIBRARY).expect("the table begins with it");
+    let (library, result) = run_case(options, first, None);
     let facts = result.and_then(|r| r.facts).unwrap_or_default();
     let (target, lnc) = (target(&facts), options.lnc());
-    let chosen: Vec<&Case> = CASES[1..].iter().filter(|case| options.has(case)).collect();
-    let mut wanted: Vec<Wanted> = Vec::new();
+    let chosen: Vec<&Case> = cases.filter(|case| options.has(case)).collect();
+    let mut wanted: Vec<Program> = Vec::new();
     for program in chosen.iter().flat_map(|case| case.wanted()) {
         if !wanted.iter().any(|w| w.call == program.call) {
             wanted.push(program);
@@ -216,50 +210,5 @@ impl CaseReport {
             measured,
             printed,
         }
-    }
-}
-
-/// How a process ended.
-pub struct Ended {
-    pub success: bool,
-    pub timed_out: bool,
-    /// In words.
-    pub how: String,
-    /// The end of what it printed.
-    pub printed: String,
-}
-
-/// Runs a command to its end, or to the time limit. Its output goes to a file: a pipe that nobody empties would stop it.
-pub fn start(command: &mut Command, time_limit: Duration) -> std::io::Result<Ended> {
-    let mut printed = tempfile::tempfile()?;
-    command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed.try_clone()?);
-    let mut child = command.spawn()?;
-    let (success, timed_out, how) = match wait(&mut child, time_limit)? {
-        Some(status) => (status.success(), false, format!("its process ended: {status}")),
-        None => {
-            child.kill()?;
-            let ended = wait(&mut child, KILLED)?.is_some();
-            let rest = if ended { "and was killed" } else { "and could not be killed: it is stuck in the driver" };
-            (false, true, format!("it took longer than {} s, {rest}", time_limit.as_secs_f64()))
-        }
-    };
-    let size = printed.seek(SeekFrom::End(0))?;
-    printed.seek(SeekFrom::Start(size.saturating_sub(PRINTED_BYTES)))?;
-    let mut bytes = Vec::new();
-    printed.read_to_end(&mut bytes)?;
-    Ok(Ended { success, timed_out, how, printed: String::from_utf8_lossy(&bytes).into_owned() })
-}
-
-/// Waits for a process; `None` if it has not ended by then.
-fn wait(child: &mut Child, time_limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if begun.elapsed() > time_limit {
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,21 +1,20 @@
 //! The suite on the stand-in: that it passes there, and that whatever misbehaves ends as a line of the report.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
 use fake_nrt::client;
 use longhaul::neuron::catalog::MANIFEST;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use longhaul::neuron::neff::write::Program;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cases::CASES;
+use crate::cases::{self, Case};
 use crate::child::STAND_IN;
 use crate::compile::Compiler;
-use crate::kernel_cases;
 use crate::report::{CaseReport, Outcome, Report};
 use crate::run::{Options, run};
+use crate::{compiled, kernel_cases};
 
 /// Options for the library `version`, with these faults, and its folder.
 fn options(version: &str, faults: &str, only: &[&str]) -> (Options, TempDir) {
@@ -26,7 +25,7 @@ fn options(version: &str, faults: &str, only: &[&str]) -> (Options, TempDir) {
         programs: folder.path().join("programs"),
         compiler: Compiler::None,
         only: (!only.is_empty()).then(|| only.iter().map(|name| name.to_string()).collect()),
-        time_limit: Duration::from_secs(60),
+        time_limit: Duration::from_secs(300),
         variables: vec![("LONGHAUL_LIBNRT", library), ("FAKE_NRT_FAULTS", faults.into()), (STAND_IN, "1".into())],
         removed: &["NEURON", "FAKE_NRT"],
     };
@@ -36,21 +35,13 @@ fn options(version: &str, faults: &str, only: &[&str]) -> (Options, TempDir) {
 /// A catalog of all programs that the cases need.
 fn write_programs(folder: &Path, lnc: u32) {
     std::fs::create_dir_all(folder).unwrap();
-    let hash = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
-    let (mut programs, mut seen) = (Vec::new(), HashSet::new());
-    for wanted in kernel_cases::CASES.map(kernel_cases::wanted) {
-        let (neff, key) = (wanted.neff(lnc), hash(format!("{:?}", wanted.call).as_bytes()));
-        if !seen.insert(key.clone()) {
-            continue;
+    let mut programs: Vec<Program> = Vec::new();
+    for wanted in cases::all().flat_map(Case::wanted) {
+        if !programs.iter().any(|p| p.call == wanted.call) {
+            programs.push(Program { lnc, ..wanted });
         }
-        let file = format!("{}.neff", &key[..16]);
-        std::fs::write(folder.join(&file), &neff).unwrap();
-        programs.push(json!({
-            "kernel": wanted.call.kernel, "arguments": wanted.call.arguments, "tensors": wanted.tensors, "target": "trn2", "lnc": lnc,
-            "compiler": "stand-in 1", "nki": "simulator", "key": key, "neff": file, "sha256": hash(&neff),
-        }));
     }
-    std::fs::write(folder.join(MANIFEST), json!({"schema": 1, "programs": programs}).to_string()).unwrap();
+    compiled::write(folder, &programs);
 }
 
 fn case<'a>(report: &'a Report, name: &str) -> &'a CaseReport {
@@ -69,9 +60,9 @@ fn every_case_passes() {
         options.variables.push(("NEURON_LOGICAL_NC_CONFIG", lnc.to_string()));
         write_programs(&options.programs, lnc);
         let report = run(&options).unwrap();
-        assert_all_passed(&report, CASES.len());
+        assert_all_passed(&report, cases::all().count());
         let written: Value = serde_json::from_slice(&std::fs::read(options.out.join("report.json")).unwrap()).unwrap();
-        assert_eq!(written["cases"].as_array().unwrap().len(), CASES.len());
+        assert_eq!(written["cases"].as_array().unwrap().len(), cases::all().count());
         assert_eq!(
             (&written["target"], &written["lnc"], &written["library"]["family"]),
             (&"trn2".into(), &lnc.into(), &"trn2".into())
@@ -109,7 +100,9 @@ fn without_a_library_nothing_else_runs() {
         report.cases[0].outcome == Outcome::Failed
             && report.cases[0].error.as_ref().unwrap().contains("/nowhere/libnrt.so.1")
     );
-    assert!(report.cases.len() == CASES.len() && report.cases[1..].iter().all(|c| c.outcome == Outcome::NotRun));
+    assert!(
+        report.cases.len() == cases::all().count() && report.cases[1..].iter().all(|c| c.outcome == Outcome::NotRun)
+    );
 }
 
 #[test]

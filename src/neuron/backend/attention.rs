@@ -1,4 +1,4 @@
-//! A call of attention, cut in launches of programs.
+//! A call of attention, cut in launches of programs (`launch`).
 //!
 //! A sequence whose rows were just appended is *fresh*: its new tokens go with the launch, which writes them to their pages. Decode rows of
 //! fresh sequences share launches. The rows of any other sequence lie in pages already, and the kernel wants them as new tokens all the same: they
@@ -9,37 +9,16 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use half::bf16;
-use ndarray::{ArrayViewMut3, s};
+use ndarray::ArrayViewMut3;
 
+use super::launch::{self, Piece, RESIDENT};
 use super::layout::Page;
-use super::pages::{Layer, NeuronPages, device_page, pages_request};
-use super::plan::{Bucket, Plan, Span, context};
-use super::programs::{Loaded, Programs};
+use super::pages::{Layer, NeuronPages, pages_request};
+use super::plan::context;
+use super::programs::Programs;
 use crate::error::{Error, Result};
 use crate::neuron::catalog::Request;
 use crate::spec::{AttentionArgs, PageId, Ragged};
-
-/// The tensors of `attention` that are the layer's.
-const K_PAGES: &str = "k_pages";
-const V_PAGES: &str = "v_pages";
-
-/// Rows of a sequence that go in one launch, with their tokens.
-struct Piece<'a> {
-    /// Rows of the batch.
-    rows: Range<usize>,
-    /// Position of the first.
-    start: usize,
-    table: &'a [PageId],
-    /// `[n_rows][kv_head][head_dim]`
-    k: Vec<bf16>,
-    v: Vec<bf16>,
-}
-
-impl Piece<'_> {
-    fn place(&self, row: usize, page_len: usize) -> (PageId, usize) {
-        place(self.table, self.start + row, page_len)
-    }
-}
 
 /// Page and slot of a position.
 fn place(table: &[PageId], position: usize, page_len: usize) -> (PageId, usize) {
@@ -154,7 +133,7 @@ impl Call<'_, '_> {
     fn fresh_piece(&self, layer: &Layer, seq: usize, rows: Range<usize>) -> Result<Piece<'_>> {
         let mut piece = self.piece(seq, rows);
         for row in 0..piece.rows.len() {
-            let (page, slot_idx) = piece.place(row, self.page_len);
+            let (page, slot_idx) = place(piece.table, piece.start + row, self.page_len);
             let (k, v) = layer.pending.token(page, slot_idx).expect("all rows of a fresh sequence are pending");
             piece.k.extend_from_slice(k);
             piece.v.extend_from_slice(v);
@@ -168,7 +147,7 @@ impl Call<'_, '_> {
         self.launch(layer, &pieces, out)?;
         for piece in &pieces {
             for row in 0..piece.rows.len() {
-                let (page, slot_idx) = piece.place(row, self.page_len);
+                let (page, slot_idx) = place(piece.table, piece.start + row, self.page_len);
                 layer.pending.forget_slot(page, slot_idx);
             }
         }
@@ -187,7 +166,7 @@ impl Call<'_, '_> {
         let tail = tail(piece.table, piece.start, piece.rows.len(), self.page_len);
         let before: Vec<Page> = tail.iter().map(|page| layer.read(*page)).collect::<Result<_>>()?;
         for row in 0..piece.rows.len() {
-            let (page, slot_idx) = piece.place(row, self.page_len);
+            let (page, slot_idx) = place(piece.table, piece.start + row, self.page_len);
             let read = &before[(piece.start + row) / self.page_len - piece.start / self.page_len];
             let first = piece.k.len();
             piece.k.extend(read.key(slot_idx));
@@ -204,95 +183,8 @@ impl Call<'_, '_> {
     fn launch(&self, layer: &mut Layer, pieces: &[Piece<'_>], out: &mut ArrayViewMut3<'_, f32>) -> Result<()> {
         let q_len = pieces.iter().map(|p| p.rows.len()).max().unwrap_or(0);
         let start = pieces.iter().map(|p| p.start).max().unwrap_or(0);
-        let loaded = self.programs.find(&self.request(pieces.len(), q_len, start), &[K_PAGES, V_PAGES])?;
-        let bucket = Bucket::of(&loaded, layer.layout)?;
-        let (token_len, head_dim) = (layer.layout.token_len(), layer.layout.head_dim);
-        let q = self.queries(pieces, &bucket)?;
-        let (mut k_new, mut v_new) =
-            (FeatureMajor::new(token_len, &bucket), vec![bf16::ZERO; bucket.n_tokens() * token_len]);
-        for (s, piece) in pieces.iter().enumerate() {
-            let first = s * bucket.q_len;
-            piece.k.chunks_exact(token_len).enumerate().for_each(|(t, k)| k_new.store(first + t, k, head_dim));
-            v_new[first * token_len..][..piece.v.len()].copy_from_slice(&piece.v);
-        }
-        let span = |p: &Piece<'_>| {
-            let table = p.table.iter().map(|page| device_page(*page) as i32).collect();
-            Span { start: p.start, n_new: p.rows.len(), table }
-        };
-        let padding = std::iter::repeat_with(Span::padding);
-        let spans: Vec<Span> = pieces.iter().map(span).chain(padding).take(bucket.n_seqs).collect();
-        let plan = Plan::new(&bucket, &spans);
-
-        bind(layer, &loaded)?;
-        let turn = layer.bound[loaded.key()].turn();
-        turn.write("q", &q.elements)?;
-        turn.write("k_new", &k_new.elements)?;
-        turn.write("v_new", &v_new)?;
-        turn.write("counts", &plan.counts)?;
-        turn.write("tables", &plan.tables)?;
-        turn.write("tails", &plan.tails)?;
-        turn.write("rows", &plan.rows)?;
-        turn.write("bounds", &plan.bounds)?;
-        turn.execute()?;
-        let row_len = bucket.n_heads * head_dim;
-        let result = turn.read("out", bucket.n_tokens() * row_len)?;
-        for (s, piece) in pieces.iter().enumerate() {
-            let of_piece = result[s * bucket.q_len * row_len..].iter();
-            let rows = out.slice_mut(s![piece.rows.clone(), .., ..]);
-            rows.into_iter().zip(of_piece).for_each(|(o, x)| *o = x.to_f32());
-        }
-        Ok(())
-    }
-
-    /// The queries of the pieces, zero for padding. The programs scale scores by `1 / sqrt(head_dim)`; what the call wants beyond goes into the
-    /// queries before they are rounded.
-    fn queries(&self, pieces: &[Piece<'_>], bucket: &Bucket) -> Result<FeatureMajor> {
-        let head_dim = bucket.layout.head_dim;
-        let factor = (f64::from(self.args.scale) * (head_dim as f64).sqrt()) as f32;
-        let mut q = FeatureMajor::new(bucket.n_heads * head_dim, bucket);
-        for (s, piece) in pieces.iter().enumerate() {
-            for (t, row) in piece.rows.clone().enumerate() {
-                let query: Vec<bf16> =
-                    self.args.q.slice(s![row, .., ..]).iter().map(|x| bf16::from_f32(x * factor)).collect();
-                if !query.iter().all(|x| x.is_finite()) {
-                    let what =
-                        format!("the query in row {row} is not finite in bf16, which the Neuron kernel does not take");
-                    return Err(Error::argument(what));
-                }
-                q.store(s * bucket.q_len + t, &query, head_dim);
-            }
-        }
-        Ok(q)
-    }
-}
-
-/// Binds the layer's pages to a program, once.
-fn bind(layer: &mut Layer, loaded: &std::sync::Arc<Loaded>) -> Result<()> {
-    if !layer.bound.contains_key(loaded.key()) {
-        let bound = loaded.bind(&[(K_PAGES, &layer.k), (V_PAGES, &layer.v)])?;
-        layer.bound.insert(loaded.key().into(), bound);
-    }
-    Ok(())
-}
-
-/// Rows of heads as `[head_dim, heads, n_tokens]`.
-struct FeatureMajor {
-    n_tokens: usize,
-    elements: Vec<bf16>,
-}
-
-impl FeatureMajor {
-    fn new(row_len: usize, bucket: &Bucket) -> Self {
-        let n_tokens = bucket.n_tokens();
-        Self { n_tokens, elements: vec![bf16::ZERO; row_len * n_tokens] }
-    }
-
-    /// Stores row `t`, `[heads][head_dim]`.
-    fn store(&mut self, t: usize, row: &[bf16], head_dim: usize) {
-        let n_heads = row.len() / head_dim;
-        for (i, x) in row.iter().enumerate() {
-            self.elements[(i % head_dim * n_heads + i / head_dim) * self.n_tokens + t] = *x;
-        }
+        let loaded = self.programs.find(&self.request(pieces.len(), q_len, start), &RESIDENT)?;
+        launch::run(&loaded, self.args, layer, pieces, out)
     }
 }
 

@@ -13,6 +13,7 @@
 //! **Run only against the stand-in for libnrt** (`tests/fake-nrt`), never on a Trainium.
 
 mod attention;
+mod launch;
 mod layout;
 mod matrix;
 mod pages;

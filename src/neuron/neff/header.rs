@@ -30,6 +30,8 @@ pub(super) mod offset {
     pub const HASH: usize = 172; // u8[32]
     pub const UUID: usize = 204; // u8[16]
     pub const NAME: usize = 220; // char[256]
+    pub const REQUESTED_TPB: usize = 476; // u32
+    pub const TPB_PER_NODE: usize = 480; // u8[64]
     pub const FEATURE_BITS: usize = 544; // u64
     pub const LNC: usize = 552; // u32
 }
@@ -47,7 +49,7 @@ pub struct Header {
     pub minor: u64,
     /// Who built it; the compiler's version. Free text.
     pub build_version: String,
-    /// Physical cores that it wants.
+    /// Cores that it wants, logical ones: AWS documents one for each subgraph, and where LNC is 2 public files have two of those and 1 here.
     pub n_tpb: u32,
     /// Hash of the data as stored; [`Neff::hash`](super::Neff::hash) says whether it is right.
     #[serde(skip)]

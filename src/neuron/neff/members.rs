@@ -1,29 +1,21 @@
-//! The members that tell what a program is: JSON, of which only what is needed is kept.
+//! The members that tell what a program is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
+use std::collections::{BTreeSet, HashMap};
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeOwned;
 
 use super::archive::Archive;
-use super::{KernelCall, Kind, NeffError, Tensor};
+use super::json::{Info, Kelf, MAX_TENSORS, TensorMap};
+use super::{KernelCall, NeffError, Tensor};
 
-/// Bytes of a member that is read. Tensor maps of whole models have some hundreds of entries of a hundred bytes.
+/// Bytes of a member that is read. An entry of a tensor map takes some 350, and there is one for each constant too.
 const MAX_MEMBER_BYTES: u64 = 2 << 20;
 
 /// Bytes of a [`KernelCall`].
 const MAX_CALL_BYTES: u64 = 64 << 10;
 
-/// Tensors of a program, cores of a program, dimensions of a tensor. libnrt's own limits are beyond these, or not documented.
-const MAX_TENSORS: usize = 1 << 14;
+/// Cores of a program. libnrt's own limit is not documented.
 const MAX_CORES: usize = 64;
-const MAX_DIMENSIONS: usize = 32;
-
-/// Bytes of a tensor's name: libnrt keeps them in 256, with a NUL.
-const MAX_NAME_BYTES: usize = 255;
-
-/// Bytes of a word: a type, a target, a version.
-const MAX_WORD_BYTES: usize = 128;
 
 /// What the members said.
 #[derive(Debug, Default)]
@@ -50,8 +42,8 @@ impl Members {
                 members.target = target.map(|word| word.0);
             } else if name == "info.json" {
                 members.first("info.json")?;
-                let Info { compiler_version } = parse(name, &archive.content(&member, MAX_MEMBER_BYTES)?)?;
-                members.compiler = compiler_version.map(|word| word.0);
+                let Info { tool_version } = parse(name, &archive.content(&member, MAX_MEMBER_BYTES)?)?;
+                members.compiler = tool_version.map(|word| word.0);
             } else if name == "longhaul.json" {
                 members.first("longhaul.json")?;
                 members.call = Some(parse(name, &archive.content(&member, MAX_CALL_BYTES)?)?);
@@ -107,138 +99,4 @@ fn tensor_map_of(name: &str) -> Option<usize> {
 
 fn parse<T: DeserializeOwned>(member: &str, json: &[u8]) -> Result<T, NeffError> {
     serde_json::from_slice(json).map_err(|e| NeffError::Member { member: member.into(), reason: e.to_string() })
-}
-
-/// The descriptor of the graphs; other fields are the runtime's.
-#[derive(serde::Deserialize)]
-struct Kelf {
-    target: Option<Word>,
-}
-
-/// Who compiled it. What else AWS's compiler writes there is not ours to check.
-#[derive(serde::Deserialize)]
-struct Info {
-    compiler_version: Option<Word>,
-}
-
-/// A short text.
-struct Word(String);
-
-impl<'de> Deserialize<'de> for Word {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(source)?;
-        if text.len() > MAX_WORD_BYTES {
-            return Err(D::Error::custom(format_args!(
-                "a text of {} bytes, and at most {MAX_WORD_BYTES} are read",
-                text.len()
-            )));
-        }
-        Ok(Self(text))
-    }
-}
-
-/// `{name: {"dtype", "kind", "shape", ...}}`.
-struct TensorMap(Vec<Tensor>);
-
-#[derive(serde::Deserialize)]
-struct Entry {
-    dtype: Word,
-    kind: Kind,
-    shape: Shape,
-}
-
-impl<'de> Deserialize<'de> for TensorMap {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        struct Tensors;
-        impl<'de> Visitor<'de> for Tensors {
-            type Value = TensorMap;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("tensors by name")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<TensorMap, M::Error> {
-                let (mut tensors, mut names) = (Vec::new(), BTreeSet::new());
-                while let Some(name) = map.next_key::<String>()? {
-                    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains('\0') {
-                        let n = name.len();
-                        return Err(M::Error::custom(format_args!(
-                            "a tensor's name of {n} bytes, or with a NUL in it"
-                        )));
-                    }
-                    if !names.insert(name.clone()) {
-                        return Err(M::Error::custom(format_args!("the tensor \"{name}\" is there twice")));
-                    }
-                    if names.len() > MAX_TENSORS {
-                        return Err(M::Error::custom(format_args!("more than {MAX_TENSORS} tensors")));
-                    }
-                    let Entry { dtype, kind, shape } = map.next_value()?;
-                    tensors.push(Tensor { name, kind, dtype: dtype.0, shape: shape.0 });
-                }
-                Ok(TensorMap(tensors))
-            }
-        }
-        source.deserialize_map(Tensors)
-    }
-}
-
-/// Dimensions, not more than a tensor can have.
-struct Shape(Vec<usize>);
-
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        shape(source).map(Self)
-    }
-}
-
-/// Deserialises dimensions.
-pub(in crate::neuron) fn shape<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<usize>, D::Error> {
-    struct Dimensions;
-    impl<'de> Visitor<'de> for Dimensions {
-        type Value = Vec<usize>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("dimensions")
-        }
-
-        fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Vec<usize>, S::Error> {
-            let mut shape = Vec::new();
-            while let Some(dimension) = seq.next_element()? {
-                if shape.len() == MAX_DIMENSIONS {
-                    return Err(S::Error::custom(format_args!("a tensor of more than {MAX_DIMENSIONS} dimensions")));
-                }
-                shape.push(dimension);
-            }
-            Ok(shape)
-        }
-    }
-    source.deserialize_seq(Dimensions)
-}
-
-/// Deserialises a map whose keys are there once each.
-pub(in crate::neuron) fn unique<'de, D, V>(source: D) -> Result<BTreeMap<String, V>, D::Error>
-where
-    D: Deserializer<'de>,
-    V: Deserialize<'de>,
-{
-    struct Unique<V>(std::marker::PhantomData<V>);
-    impl<'de, V: Deserialize<'de>> Visitor<'de> for Unique<V> {
-        type Value = BTreeMap<String, V>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("values by name")
-        }
-
-        fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-            let mut found = BTreeMap::new();
-            while let Some((key, value)) = map.next_entry::<String, V>()? {
-                if found.contains_key(&key) {
-                    return Err(M::Error::custom(format_args!("\"{key}\" is there twice")));
-                }
-                found.insert(key, value);
-            }
-            Ok(found)
-        }
-    }
-    source.deserialize_map(Unique(std::marker::PhantomData))
 }

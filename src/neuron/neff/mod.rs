@@ -11,6 +11,7 @@ mod archive;
 mod body;
 mod error;
 mod header;
+mod json;
 mod members;
 pub mod write;
 
@@ -22,8 +23,8 @@ use std::path::Path;
 
 pub use self::error::NeffError;
 pub use self::header::{HEADER_BYTES, Header};
+pub(in crate::neuron) use self::json::{shape, unique};
 use self::members::Members;
-pub(in crate::neuron) use self::members::{shape, unique};
 use crate::error::{Error, Result};
 
 /// What a NEFF says about its program.

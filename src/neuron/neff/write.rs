@@ -48,12 +48,12 @@ impl Program {
     /// The members, by their paths, in the archive's order.
     pub fn members(&self) -> Vec<(String, Vec<u8>)> {
         let described =
-            |t: &Tensor| sorted([("dtype", json!(t.dtype)), ("kind", json!(t.kind)), ("shape", json!(t.shape))]);
+            |t: &Tensor| sorted([("dtype", json!(t.dtype)), ("kind", json!(t.kind)), ("tf_shape", json!(t.shape))]);
         let tensor_map: BTreeMap<&str, _> = self.tensors.iter().map(|t| (t.name.as_str(), described(t))).collect();
         let mut members = vec![
             ("neff.json".to_owned(), json!(sorted([("name", json!(self.name)), ("version", json!("2.0"))]))),
             ("kelf-0.json".to_owned(), json!({ "target": self.target.neff_name() })),
-            ("info.json".to_owned(), json!({ "compiler_version": self.compiler })),
+            ("info.json".to_owned(), json!({ "tool_version": self.compiler })),
             ("hlo_stats.json".to_owned(), json!({})),
             ("longhaul.json".to_owned(), json!(self.call)), // its fields stand in the order of their names
         ];
@@ -76,10 +76,12 @@ impl Program {
         put(offset::MAJOR, &2_u64.to_le_bytes());
         put(offset::MINOR, &0_u64.to_le_bytes());
         put(offset::BUILD_VERSION, at_most(&self.compiler, 127));
-        put(offset::N_TPB, &self.lnc.to_le_bytes());
+        put(offset::N_TPB, &1_u32.to_le_bytes());
         put(offset::HASH, &words_reversed(Md5::digest(data).into()));
         put(offset::UUID, &Sha256::digest(data)[..16]);
         put(offset::NAME, at_most(&self.name, 255));
+        put(offset::REQUESTED_TPB, &1_u32.to_le_bytes());
+        put(offset::TPB_PER_NODE, &[1]);
         put(offset::FEATURE_BITS, &0_u64.to_le_bytes());
         put(offset::LNC, &self.lnc.to_le_bytes());
         neff.extend_from_slice(data);

@@ -23,16 +23,6 @@ impl Nrt {
         self.handle("nrt_load", model).map(ModelHandle)
     }
 
-    /// `nrt_load_collectives`: the same for a program with collectives, as `rank` of `world_size`.
-    pub fn load_collectives(&self, neff: &[u8], core: u32, rank: u32, world_size: u32) -> Result<ModelHandle> {
-        let load = symbol!(self, nrt_load_collectives);
-        let mut model = null_mut();
-        // SAFETY: as in `load`; the other two are numbers, checked by the library.
-        let status = unsafe { load(neff.as_ptr().cast(), neff.len(), index(core), -1, rank, world_size, &mut model) };
-        self.check("nrt_load_collectives", status)?;
-        self.handle("nrt_load_collectives", model).map(ModelHandle)
-    }
-
     /// `nrt_unload`. Afterwards the handle is dead, whatever was returned.
     ///
     /// # Safety
@@ -89,23 +79,6 @@ impl Nrt {
         // SAFETY: all handles are alive, as the caller promises; names and sizes are checked by the library against the program.
         let status = unsafe { execute(model.0.as_ptr(), inputs.0.as_ptr(), outputs.0.as_ptr()) };
         self.check("nrt_execute", status)
-    }
-
-    /// `nrt_execute_repeat`: runs `n_times`, each run's outputs being inputs of the next; for programs compiled for it.
-    ///
-    /// # Safety
-    /// As [`execute`](Self::execute).
-    pub unsafe fn execute_repeat(
-        &self,
-        model: ModelHandle,
-        inputs: SetHandle,
-        outputs: SetHandle,
-        n_times: u32,
-    ) -> Result<()> {
-        let execute = symbol!(self, nrt_execute_repeat);
-        // SAFETY: as in `execute`; the number is not negative.
-        let status = unsafe { execute(model.0.as_ptr(), inputs.0.as_ptr(), outputs.0.as_ptr(), index(n_times)) };
-        self.check("nrt_execute_repeat", status)
     }
 
     /// A pointer that a successful call set, which must not be null.

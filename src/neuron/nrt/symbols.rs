@@ -68,13 +68,9 @@ symbols! {
         nrt_get_instance_info: nrt_get_instance_info_fn,
         nrt_get_total_vnc_count: nrt_get_total_vnc_count_fn,
         nrt_get_visible_vnc_count: nrt_get_visible_vnc_count_fn,
-        nrt_load_collectives: nrt_load_collectives_fn,
         nrt_tensor_allocate_slice: nrt_tensor_allocate_slice_fn,
         nrt_tensor_copy: nrt_tensor_copy_fn,
         nrt_tensor_memset: nrt_tensor_memset_fn,
-        nrt_tensor_get_size: nrt_tensor_get_size_fn,
-        nrt_get_tensor_from_tensor_set: nrt_get_tensor_from_tensor_set_fn,
-        nrt_execute_repeat: nrt_execute_repeat_fn,
         nrt_get_vnc_memory_stats: nrt_get_vnc_memory_stats_fn,
         nrt_get_status_as_str: nrt_get_status_as_str_fn,
     }

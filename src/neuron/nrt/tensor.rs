@@ -108,16 +108,6 @@ impl Nrt {
         self.check("nrt_tensor_memset", status)
     }
 
-    /// `nrt_tensor_get_size`, in bytes.
-    ///
-    /// # Safety
-    /// `tensor` is alive and of this library.
-    pub unsafe fn tensor_size(&self, tensor: TensorHandle) -> Result<usize> {
-        let get_size = symbol!(self, nrt_tensor_get_size);
-        // SAFETY: the tensor is alive, as the caller promises.
-        Ok(unsafe { get_size(tensor.0.as_ptr()) })
-    }
-
     /// `nrt_allocate_tensor_set`: an empty set.
     pub fn set_allocate(&self) -> Result<SetHandle> {
         let allocate = symbol!(self, nrt_allocate_tensor_set);
@@ -149,18 +139,5 @@ impl Nrt {
         // SAFETY: set and tensor are alive, and the name ends in NUL.
         let status = unsafe { add(set.0.as_ptr(), name.as_ptr(), tensor.0.as_ptr()) };
         self.check("nrt_add_tensor_to_tensor_set", status)
-    }
-
-    /// `nrt_get_tensor_from_tensor_set`. `NRT_FAILURE` if there is none of that name.
-    ///
-    /// # Safety
-    /// `set` is alive and of this library, and nobody else changes it meanwhile.
-    pub unsafe fn set_get(&self, set: SetHandle, name: &CStr) -> Result<TensorHandle> {
-        let get = symbol!(self, nrt_get_tensor_from_tensor_set);
-        let mut tensor = null_mut();
-        // SAFETY: the set is alive, the name ends in NUL, and the last pointer is to a pointer that the library sets.
-        let status = unsafe { get(set.0.as_ptr(), name.as_ptr(), &mut tensor) };
-        self.check("nrt_get_tensor_from_tensor_set", status)?;
-        self.handle("nrt_get_tensor_from_tensor_set", tensor).map(TensorHandle)
     }
 }

@@ -152,17 +152,6 @@ pub type nrt_load_fn = ::core::option::Option<
         model: *mut *mut nrt_model_t,
     ) -> NRT_STATUS,
 >;
-pub type nrt_load_collectives_fn = ::core::option::Option<
-    unsafe extern "C" fn(
-        neff: *const ::core::ffi::c_void,
-        size: usize,
-        core: i32,
-        n_cores: i32,
-        rank: u32,
-        world_size: u32,
-        model: *mut *mut nrt_model_t,
-    ) -> NRT_STATUS,
->;
 pub type nrt_unload_fn = ::core::option::Option<
     unsafe extern "C" fn(model: *mut nrt_model_t) -> NRT_STATUS,
 >;
@@ -220,9 +209,6 @@ pub type nrt_tensor_memset_fn = ::core::option::Option<
         size: usize,
     ) -> NRT_STATUS,
 >;
-pub type nrt_tensor_get_size_fn = ::core::option::Option<
-    unsafe extern "C" fn(tensor: *const nrt_tensor_t) -> usize,
->;
 pub type nrt_allocate_tensor_set_fn = ::core::option::Option<
     unsafe extern "C" fn(set: *mut *mut nrt_tensor_set_t) -> NRT_STATUS,
 >;
@@ -236,26 +222,11 @@ pub type nrt_add_tensor_to_tensor_set_fn = ::core::option::Option<
         tensor: *mut nrt_tensor_t,
     ) -> NRT_STATUS,
 >;
-pub type nrt_get_tensor_from_tensor_set_fn = ::core::option::Option<
-    unsafe extern "C" fn(
-        set: *mut nrt_tensor_set_t,
-        name: *const ::core::ffi::c_char,
-        tensor: *mut *mut nrt_tensor_t,
-    ) -> NRT_STATUS,
->;
 pub type nrt_execute_fn = ::core::option::Option<
     unsafe extern "C" fn(
         model: *mut nrt_model_t,
         inputs: *const nrt_tensor_set_t,
         outputs: *mut nrt_tensor_set_t,
-    ) -> NRT_STATUS,
->;
-pub type nrt_execute_repeat_fn = ::core::option::Option<
-    unsafe extern "C" fn(
-        model: *mut nrt_model_t,
-        inputs: *const nrt_tensor_set_t,
-        outputs: *mut nrt_tensor_set_t,
-        n_times: ::core::ffi::c_int,
     ) -> NRT_STATUS,
 >;
 pub type nrt_get_model_tensor_info_fn = ::core::option::Option<

@@ -78,13 +78,9 @@ macro_rules! export_optional {
             nrt_get_instance_info(info: *mut nrt_instance_info_t, size: usize) -> c_int;
             nrt_get_total_vnc_count(n_cores: *mut u32) -> c_int;
             nrt_get_visible_vnc_count(n_cores: *mut u32) -> c_int;
-            nrt_load_collectives(neff: *const c_void, size: usize, core: i32, n_cores: i32, rank: u32, world_size: u32, model: *mut *mut nrt_model_t) -> c_int;
             nrt_tensor_allocate_slice(source: *const nrt_tensor_t, offset: usize, size: usize, name: *const c_char, slice: *mut *mut nrt_tensor_t) -> c_int;
             nrt_tensor_copy(source: *const nrt_tensor_t, source_offset: usize, target: *mut nrt_tensor_t, target_offset: usize, size: usize) -> c_int;
             nrt_tensor_memset(tensor: *mut nrt_tensor_t, offset: u64, value: c_int, size: usize) -> c_int;
-            nrt_tensor_get_size(tensor: *const nrt_tensor_t) -> usize;
-            nrt_get_tensor_from_tensor_set(set: *mut c_void, name: *const c_char, tensor: *mut *mut nrt_tensor_t) -> c_int;
-            nrt_execute_repeat(model: *mut nrt_model_t, inputs: *const c_void, outputs: *mut c_void, n_times: c_int) -> c_int;
             nrt_get_vnc_memory_stats(core: u32, stats: *mut nrt_vnc_memory_stats_t, size: usize, written: *mut usize) -> c_int;
         }
     };
