@@ -22,24 +22,24 @@ pub struct LhsRow<'a, L> {
     pub lhs: &'a super::disjoint::Disjoint<'a, L>,
     /// The row; whoever makes this value is the only one to write it.
     pub row: usize,
-    /// Elements of a row.
+    /// Elements of a row, a multiple of 32.
     pub depth: usize,
 }
 
 impl<L: LhsElement> LhsRow<'_, L> {
     #[inline(always)]
-    fn store<I: Isa>(&self, isa: I, x: I::V, k: usize) {
+    fn store_pair<I: Isa>(&self, isa: I, a: I::V, b: I::V, k: usize) {
         // SAFETY: a row has one writer, says its field.
-        let out = unsafe { self.lhs.slice(L::index(self.row, k, self.depth), 16) };
-        L::store(isa, x, out.first_chunk_mut().unwrap());
+        let out = unsafe { self.lhs.slice(L::index(self.row, k, self.depth), 32) };
+        L::store_pair(isa, a, b, out.first_chunk_mut().unwrap());
     }
 }
 
 /// Copies a row into a left operand, padded with zeros.
 #[inline(always)]
 pub fn copy_row<I: Isa, L: LhsElement>(isa: I, x: &[f32], out: LhsRow<'_, L>) {
-    for k in (0..out.depth).step_by(16) {
-        out.store(isa, load_padded(isa, x, k), k);
+    for k in (0..out.depth).step_by(32) {
+        out.store_pair(isa, load_padded(isa, x, k), load_padded(isa, x, k + 16), k);
     }
 }
 
@@ -74,10 +74,18 @@ impl<I: Isa, L: LhsElement> Kernel<I> for RmsNorm<'_, L> {
     #[inline(always)]
     fn run(self, isa: I) {
         let factor = inverse_rms(isa, self.x, self.eps);
-        for k in (0..self.out.depth).step_by(16) {
-            let (x, weight) = (load_padded(isa, self.x, k), load_padded(isa, self.weight, k));
-            self.out.store(isa, isa.mul(isa.mul(x, factor), weight), k);
+        for k in (0..self.out.depth).step_by(32) {
+            self.out.store_pair(isa, self.normed(isa, factor, k), self.normed(isa, factor, k + 16), k);
         }
+    }
+}
+
+impl<L> RmsNorm<'_, L> {
+    /// Sixteen elements from `k` on.
+    #[inline(always)]
+    fn normed<I: Isa>(&self, isa: I, factor: I::V, k: usize) -> I::V {
+        let (x, weight) = (load_padded(isa, self.x, k), load_padded(isa, self.weight, k));
+        isa.mul(isa.mul(x, factor), weight)
     }
 }
 
