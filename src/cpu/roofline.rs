@@ -47,29 +47,42 @@ pub struct Rate {
 /// Measures every roof of this machine: the register loop and the first cache of each kernel table, and reads from each level of memory.
 /// Takes some seconds and 1.25 GiB.
 pub fn measure(n_threads: usize) -> Vec<Roof> {
-    let mut roofs = Roofs { n_threads, found: Vec::new(), reads: None };
+    measure_some(n_threads, |_| true)
+}
+
+/// Measures the roofs whose names are `wanted`, for a run that compares something with one or two of them.
+pub fn measure_some(n_threads: usize, wanted: impl Fn(&str) -> bool) -> Vec<Roof> {
+    let mut roofs = Roofs { n_threads, wanted: &wanted, found: Vec::new(), reads: None };
     for_each_table(&mut roofs);
     roofs.found.extend(roofs.reads.into_iter().flatten());
     roofs.found
 }
 
 /// Collects roofs, table by table.
-struct Roofs {
+struct Roofs<'a> {
     n_threads: usize,
+    /// Whether a roof of this name is to be measured.
+    wanted: &'a dyn Fn(&str) -> bool,
     found: Vec<Roof>,
     /// Reads, measured with the best table alone: they are the machine's, not the table's.
     reads: Option<Vec<Roof>>,
 }
 
-impl TableVisitor for Roofs {
+impl TableVisitor for Roofs<'_> {
     fn visit<I: Isa>(&mut self, table: Result<I, String>) {
         let Ok(isa) = table else { return };
-        let n_threads = self.n_threads;
-        self.found.push(Roof::measure(I::REGISTER_ROOF, "GFLOP/s", n_threads, |_| Registers { isa }));
-        self.found.push(Roof::measure(I::L1_ROOF, "GFLOP/s", n_threads, |_| FirstCache::new(isa)));
-        let reads = |(name, bytes): (&'static str, usize)| read_roof(isa, name, bytes, n_threads);
-        let levels = || [("l2", cache_bytes(2) / 2), ("l3", cache_bytes(2) * 4), ("dram", DRAM_BYTES / n_threads)];
-        self.reads.get_or_insert_with(|| levels().map(reads).into());
+        let (n_threads, wanted) = (self.n_threads, self.wanted);
+        if wanted(I::REGISTER_ROOF) {
+            self.found.push(Roof::measure(I::REGISTER_ROOF, "GFLOP/s", n_threads, |_| Registers { isa }));
+        }
+        if wanted(I::L1_ROOF) {
+            self.found.push(Roof::measure(I::L1_ROOF, "GFLOP/s", n_threads, |_| FirstCache::new(isa)));
+        }
+        self.reads.get_or_insert_with(|| {
+            let levels = [("l2", cache_bytes(2) / 2), ("l3", cache_bytes(2) * 4), ("dram", DRAM_BYTES / n_threads)];
+            let levels = levels.into_iter().filter(|(name, _)| wanted(name));
+            levels.map(|(name, bytes)| read_roof(isa, name, bytes, n_threads)).collect()
+        });
     }
 }
 
