@@ -1,9 +1,15 @@
-"""The tables of records whose `kind` is `comparison`: longhaul and its peers, measured in turn (form in BENCHMARKS.md). Used by update-readme."""
+"""The tables of records whose `kind` is `comparison`: longhaul and its peers, measured in turn (form in BENCHMARKS.md).
+
+Used by update-readme.
+"""
 
 NUMBER = (int, float)
-RECORD_FIELDS = {"name": str, "kind": str, "machine": str, "commit": str, "date": str, "table": str, "quick": bool, "rows": list}
+RECORD_FIELDS = {
+    "name": str, "kind": str, "machine": str, "commit": str, "date": str, "table": str, "quick": bool, "rows": list,
+}
+MAYBE = (dict, type(None))
 ROW_FIELDS = {
-    "group": str, "what": str, "threads": int, "at_least": str, "unit": str, "ours": (dict, type(None)), "peers": list, "roof": (dict, type(None)),
+    "group": str, "what": str, "threads": int, "at_least": str, "unit": str, "ours": MAYBE, "peers": list, "roof": MAYBE,
     "missing": list, "headline": bool,
 }
 MEASURED_FIELDS = {"name": str, "median": NUMBER, "best": NUMBER}
@@ -38,10 +44,8 @@ def row_cells(row):
     ratio = f"{ours['median'] / best['median']:.2f}" if ours and best else ""
     share = f"{ours['median'] / roof['median']:.0%} of {roof['name']}, {short(roof['median'])}" if ours and roof else ""
     others = [named(peer) for peer in peers if peer is not best] + [f"no {entry['name']}" for entry in row["missing"]]
-    return [
-        row["what"], str(row["threads"]), row["at_least"], f"{rate(ours)} {row['unit']}" if ours else "", named(best) if best else "", ratio, share,
-        "; ".join(others),
-    ]
+    measured = [f"{rate(ours)} {row['unit']}" if ours else "", named(best) if best else "", ratio, share]
+    return [row["what"], str(row["threads"]), row["at_least"], *measured, "; ".join(others)]
 
 
 def table(record, headlines, escape):

@@ -1,7 +1,7 @@
 """What is compared, and who takes part.
 
-A case has a fixed amount of work, in FLOP, bytes or tokens; a rate is that amount over a time. So rates of the same row compare times, also where a peer reads
-wider numbers than we do.
+A case has a fixed amount of work, in FLOP, bytes or tokens; a rate is that amount over a time. So rates of the same
+row compare times, also where a peer reads wider numbers than we do.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,9 @@ def large_matmuls():
 def int8_matmuls():
     for m, k, n in LARGE:
         peers = (longhaul("bf16"), *torch("torch", "int8"), *((ggml("int8"),) if m == 512 else ()))
-        yield matmul("matmul-int8", m, k, n, dtype="int8-channel", peers=peers, at_least="1.3 x longhaul bf16", headline=(m, k, n) == SHOWN)
+        bar = "1.3 x longhaul bf16"
+        headline = (m, k, n) == SHOWN
+        yield matmul("matmul-int8", m, k, n, dtype="int8-channel", peers=peers, at_least=bar, headline=headline)
 
 
 def small_matmuls():
@@ -96,7 +98,8 @@ def small_matmuls():
 def streams():
     for m in (1, 4, 16):
         peers = BF16 + ((rust("candle", "bf16"), ggml("bf16")) if m == 1 else ())
-        yield matmul("stream", m, 4096, 14336, peers=peers, rotated=ROTATED, at_least="85% of dram", roof="dram", headline=m == 16)
+        yield matmul("stream", m, 4096, 14336, peers=peers, rotated=ROTATED, at_least="85% of dram", roof="dram",
+                     headline=m == 16)
     for dtype, share in (("int8-g64", 80), ("int8-channel", 80), ("int4", 70)):
         peers = (ggml("int4"),) if dtype == "int4" else (ggml("int8"), *torch("torch", "int8"))
         yield matmul("stream", 1, 4096, 14336, dtype=dtype, peers=peers, rotated=ROTATED,
@@ -104,9 +107,10 @@ def streams():
 
 
 def attention(group, what, batch, q_len, kv_len, *, peers, rotated=0, **row):
-    """32 query heads on 8 of keys and values, 128 elements each; counts FLOP, or with `rotated` bytes of keys and values."""
-    spec = {"kind": "attention", "batch": batch, "q_len": q_len, "kv_len": kv_len, "n_heads": 32, "n_kv_heads": 8, "head_dim": 128,
-            "rotated_bytes": rotated}
+    """32 query heads on 8 of keys and values, 128 elements each; counts FLOP, or with `rotated` their bytes."""
+    heads = {"n_heads": 32, "n_kv_heads": 8, "head_dim": 128}
+    lengths = {"batch": batch, "q_len": q_len, "kv_len": kv_len, "rotated_bytes": rotated}
+    spec = {"kind": "attention"} | lengths | heads
     seen = sum(range(kv_len - q_len + 1, kv_len + 1))
     flops, n_bytes = batch * 4 * 32 * 128 * seen, batch * kv_len * 2 * 8 * 128 * 2
     work, unit = (n_bytes / 1e9, "GB/s") if rotated else (flops / 1e9, "GFLOP/s")
@@ -116,8 +120,8 @@ def attention(group, what, batch, q_len, kv_len, *, peers, rotated=0, **row):
 def prefills():
     for length in (2048, 8192):
         peers = torch("torch-gqa", "bf16", "f32") + torch("torch-expanded", "bf16")
-        yield attention("attention", f"causal prefill of {length:,}", 1, length, length, peers=peers, at_least="2.5 x", roof="amx-reg",
-                        headline=True)
+        yield attention("attention", f"causal prefill of {length:,}", 1, length, length, peers=peers, at_least="2.5 x",
+                        roof="amx-reg", headline=True)
     peers = torch("torch-split", "bf16") + torch("torch-gqa", "bf16")
     yield attention("attention", "append of 700 behind 103,300", 1, 700, 104_000, peers=peers,
                     at_least="the rate of the rows above", roof="amx-reg", headline=True)
@@ -126,13 +130,12 @@ def prefills():
 def decodes():
     for batch in (1, 8):
         for kv_len in (32_768, 131_072):
-            peers = torch("torch-folded", "bf16") + torch("torch-gqa", "bf16")
-            # Where memory allows: f32 is twice, and expanded keys and values are four times as large.
+            peers = torch("torch-folded", "bf16")
+            # Each has keys and values of its own; the largest are 4 GB, and f32 would be 8.
             if batch * kv_len <= 8 * 32_768:
-                peers += torch("torch-folded", "f32")
-            if batch * kv_len <= 131_072:
-                peers += torch("torch-expanded", "bf16")
-            yield attention("attention-decode", f"decode of {batch} behind {kv_len:,}", batch, 1, kv_len, peers=peers, rotated=ROTATED,
+                peers += torch("torch-gqa", "bf16") + torch("torch-folded", "f32")
+            what = f"decode of {batch} behind {kv_len:,}"
+            yield attention("attention-decode", what, batch, 1, kv_len, peers=peers, rotated=ROTATED,
                             at_least="75% of dram", roof="dram", headline=kv_len == 131_072)
 
 
@@ -140,7 +143,8 @@ def avx2_matmuls():
     peers = torch("torch", "f32", worker="torch-avx2") + torch("torch-packed", "f32", worker="torch-avx2")
     for k, n in ((4096, 4096), (2048, 2048)):
         for m in (512, 2048):
-            yield matmul("avx2", m, k, n, dtype="f32", table="avx2", peers=peers, at_least="0.9 x", roof="fma256", headline=k == 4096 and m == 512)
+            yield matmul("avx2", m, k, n, dtype="f32", table="avx2", peers=peers, at_least="0.9 x", roof="fma256",
+                         headline=(m, k) == (512, 4096))
 
 
 PEERS_OF_MODEL = {
@@ -154,7 +158,8 @@ def model(dtype, decode, depth, n_tokens, at_least="", headline=False):
     spec = {"kind": "model", "decode": decode, "depth": depth, "n_tokens": n_tokens}
     verb = "decode" if decode else f"prefill of {n_tokens:,}"
     what = f"SmolLM2 {dtype}, {verb}, depth {depth:,}"
-    return Case("model", what, spec, n_tokens, "tokens/s", longhaul(dtype), PEERS_OF_MODEL[dtype], at_least=at_least, headline=headline)
+    peers = PEERS_OF_MODEL[dtype]
+    return Case("model", what, spec, n_tokens, "tokens/s", longhaul(dtype), peers, at_least=at_least, headline=headline)
 
 
 def models():

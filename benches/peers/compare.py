@@ -1,8 +1,9 @@
 """Measures longhaul and its peers in turn, in one run; started by scripts/compare, which installs the peers first.
 
-For each case all entrants are made ready and run once, which does not count. Then they take turns, each for about a tenth of a second, in rounds whose order rotates. An
-entrant's figure is the median over the rounds of the median in a round; its best is its shortest time of all. Where a case is compared with a roof of the
-machine, that is measured before and after the group of cases, and the higher one counts.
+For each case all entrants are made ready and run once, which does not count. Then they take turns, each for about a
+tenth of a second, in rounds whose order rotates. An entrant's figure is the median over the rounds of the median in a
+round; its best is its shortest time of all. Where a case is compared with a roof of the machine, that is measured before
+and after the group of cases, and the higher one counts.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from workers import Failed, Workers
 
 # Seconds of a sample; seconds for all samples of a case; rounds, at least and at most.
 SAMPLE = 0.1
-BUDGET, QUICK_BUDGET = 8.0, 2.0
+BUDGET, QUICK_BUDGET = 5.0, 1.5
 ROUNDS = (3, 9)
 # Results that are compared may differ by so much of their size: what four bits of weights and bf16 results cost.
 TOLERANCE = 0.03
@@ -43,11 +44,15 @@ def main():
 def arguments():
     groups = list(dict.fromkeys(case.group for case in all_cases()))
     as_list = lambda text: text.split(",")
-    parser = argparse.ArgumentParser(prog="compare", description=__doc__.splitlines()[0], epilog=f"groups: {', '.join(groups)}")
-    parser.add_argument("--only", type=as_list, metavar="GROUP,..", help="these groups of cases alone; other rows of the record stay, if they are of this commit")
-    parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2], metavar="N,..", help="1,2 if nothing is said")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, to see whether everything works; the record says so")
-    parser.add_argument("--record", default="compare", metavar="NAME", help="writes benches/records/NAME.json")
+    about = {"description": __doc__.splitlines()[0], "epilog": f"groups: {', '.join(groups)}"}
+    parser = argparse.ArgumentParser(prog="compare", **about)
+    add = parser.add_argument
+    add("--only", type=as_list, metavar="GROUP,..",
+        help="these groups of cases alone; other rows of the record stay, if they are of this commit")
+    add("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2], metavar="N,..",
+        help="numbers of threads, 1,2 if nothing is said")
+    add("--quick", action="store_true", help="fewer rounds, to see whether everything works; the record says so")
+    add("--record", default="compare", metavar="NAME", help="writes benches/records/NAME.json")
     args = parser.parse_args()
     if unknown := set(args.only or []) - set(groups):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(groups)}")

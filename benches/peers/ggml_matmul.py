@@ -1,5 +1,5 @@
-"""ggml's matmul with quantised weights, by its C interface. Weights lie in the first layout that its CPU backend offers for them (AMX tiles, or repacked), else
-as they are: what llama.cpp does when it loads a model.
+"""ggml's matmul with quantised weights, by its C interface. Weights lie in the first layout that its CPU backend offers
+for them (AMX tiles, or repacked), else as they are: what llama.cpp does when it loads a model.
 """
 
 import ctypes

