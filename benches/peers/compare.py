@@ -48,7 +48,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="compare", **about)
     add = parser.add_argument
     add("--only", type=as_list, metavar="GROUP,..",
-        help="these groups of cases alone; other rows of the record stay, if they are of this commit")
+        help="these groups of cases alone; other rows of the record stay, if they are of the same code")
     add("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2], metavar="N,..",
         help="numbers of threads, 1,2 if nothing is said")
     add("--quick", action="store_true", help="fewer rounds, to see whether everything works; the record says so")

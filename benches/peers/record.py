@@ -58,7 +58,7 @@ class Row:
 
 
 class Record:
-    """`benches/records/NAME.json`. Rows that an earlier run wrote stay if they are of the same commit and machine."""
+    """`benches/records/NAME.json`. Rows that an earlier run wrote stay if they are of the same code and machine."""
 
     def __init__(self, name, quick):
         self.path = ROOT / "benches" / "records" / f"{name}.json"
@@ -74,10 +74,11 @@ class Record:
         if self.rows or not self.path.exists():
             return
         earlier = json.loads(self.path.read_text(encoding="utf-8"))
-        same = all(earlier.get(key) == self.head[key] for key in ("kind", "machine", "commit", "table", "quick"))
-        self.rows = earlier["rows"] if same else []
-        if not same:
-            print(f"{self.path.name} is of another commit, machine or kind: its rows go")
+        same = all(earlier.get(key) == self.head[key] for key in ("kind", "machine", "table", "quick"))
+        if same and same_code(earlier["commit"], self.head["commit"]):
+            self.rows = earlier["rows"]
+        else:
+            print(f"{self.path.name} is of other code, another machine or another kind: its rows go")
 
     def replace(self, group, threads, rows):
         self.rows = [row for row in self.rows if (row["group"], row["threads"]) != (group, threads)]
@@ -87,11 +88,26 @@ class Record:
         self.path.write_text(json.dumps(self.head | {"rows": self.rows}, indent=1) + "\n", encoding="utf-8")
 
 
+# What a figure depends on.
+CODE = ["src", "Cargo.toml", "benches/peers"]
+
+
+def git(*args):
+    """Whether git succeeds, and what it prints."""
+    done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True)
+    return done.returncode == 0, done.stdout.strip()
+
+
 def commit():
     """The commit that is measured, with `-dirty` if the files differ from it."""
-    git = lambda *args: subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "Cargo.toml", "benches/peers")
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")
+    _, head = git("rev-parse", "--short", "HEAD")
+    clean, _ = git("diff", "--quiet", "HEAD", "--", *CODE)
+    return (head or "unknown") + ("" if clean else "-dirty")
+
+
+def same_code(earlier, now):
+    """Whether two commits measure the same; files that differ from their commit are like no others."""
+    return not now.endswith("-dirty") and git("diff", "--quiet", earlier, now, "--", *CODE)[0]
 
 
 def significant(value):
