@@ -81,34 +81,37 @@ def prepare(n_threads, dtype, case):
         raise Missing(f"no matmul of ggml with weights of {dtype}")
     lib = ggml(n_threads)
     w = quants.quantize(pattern.weights(case["n"], case["k"]), DTYPES[dtype])
-    for layout in lib.layouts():
-        product = Product(lib, dtype, case, layout, w)
-        if lib.backend_supports_op(lib.backend, product.y):
-            break
-    n_copies = pattern.n_copies(case["rotated_bytes"], w.nbytes)
-    products = [product, *(Product(lib, dtype, case, layout, w) for _ in range(n_copies - 1))]
-    product.compute()
+    layout = next(layout for layout in lib.layouts() if Product(lib, dtype, case, layout).is_supported())
+    products = [Product(lib, dtype, case, layout) for _ in range(pattern.n_copies(case["rotated_bytes"], w.nbytes))]
+    for product in products:
+        product.fill(w)
+        product.compute()
     return in_turn([product.compute for product in products]), product.ends()
 
 
 class Product:
     """`y[m, n] = x[m, k] w[n, k]^T`, weights in a buffer of the type `layout`."""
 
-    def __init__(self, lib, dtype, case, layout, w):
-        self.lib, m, k, n = lib, case["m"], case["k"], case["n"]
-        self.length = m * n
-        contexts = self.contexts = [lib.context(), lib.context()]
-        weight = lib.new_tensor_2d(contexts[0], DTYPES[dtype], k, n)
-        self.buffers = [lib.backend_alloc_ctx_tensors_from_buft(contexts[0], layout)]
-        lib.backend_tensor_set(weight, w.ctypes.data, 0, w.nbytes)
-        x = lib.new_tensor_2d(contexts[1], F32, k, m)
-        self.y = lib.mul_mat(contexts[1], weight, x)
-        self.graph = lib.new_graph(contexts[1])
+    def __init__(self, lib, dtype, case, layout):
+        self.lib, self.shape = lib, (case["m"], case["k"], case["n"])
+        m, k, n = self.shape
+        self.contexts = [lib.context(), lib.context()]
+        self.w = lib.new_tensor_2d(self.contexts[0], DTYPES[dtype], k, n)
+        self.x = lib.new_tensor_2d(self.contexts[1], F32, k, m)
+        self.y = lib.mul_mat(self.contexts[1], self.w, self.x)
+        self.graph = lib.new_graph(self.contexts[1])
         lib.build_forward_expand(self.graph, self.y)
-        plain = lib.backend_get_default_buffer_type(lib.backend)
-        self.buffers.append(lib.backend_alloc_ctx_tensors_from_buft(contexts[1], plain))
-        values = pattern.activations(m, k)
-        lib.backend_tensor_set(x, values.ctypes.data, 0, values.nbytes)
+        layouts = (layout, lib.backend_get_default_buffer_type(lib.backend))
+        self.buffers = [lib.backend_alloc_ctx_tensors_from_buft(*pair) for pair in zip(self.contexts, layouts)]
+
+    def is_supported(self):
+        return self.lib.backend_supports_op(self.lib.backend, self.y)
+
+    def fill(self, w):
+        """Sets weights, which the buffer puts into its layout, and activations."""
+        m, k, _ = self.shape
+        for tensor, values in ((self.w, w), (self.x, pattern.activations(m, k))):
+            self.lib.backend_tensor_set(tensor, values.ctypes.data, 0, values.nbytes)
 
     def __del__(self):
         for buffer in self.buffers:
@@ -125,5 +128,6 @@ class Product:
         """The first and last four numbers of the result."""
         first, last = (ctypes.c_float * 4)(), (ctypes.c_float * 4)()
         self.lib.backend_tensor_get(self.y, first, 0, 16)
-        self.lib.backend_tensor_get(self.y, last, self.length * 4 - 16, 16)
+        m, _, n = self.shape
+        self.lib.backend_tensor_get(self.y, last, m * n * 4 - 16, 16)
         return [*first, *last]
