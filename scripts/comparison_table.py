@@ -10,7 +10,7 @@ RECORD_FIELDS = {
 MAYBE = (dict, type(None))
 ROW_FIELDS = {
     "group": str, "what": str, "threads": int, "at_least": str, "unit": str, "ours": MAYBE, "peers": list, "roof": MAYBE,
-    "missing": list, "headline": bool,
+    "missing": list, "disturbed": NUMBER, "headline": bool,
 }
 MEASURED_FIELDS = {"name": str, "median": NUMBER, "best": NUMBER}
 ROOF_FIELDS = {"name": str, "median": NUMBER}
@@ -44,6 +44,8 @@ def row_cells(row):
     ratio = f"{ours['median'] / best['median']:.2f}" if ours and best else ""
     share = f"{ours['median'] / roof['median']:.0%} of {roof['name']}, {short(roof['median'])}" if ours and roof else ""
     others = [named(peer) for peer in peers if peer is not best] + [f"no {entry['name']}" for entry in row["missing"]]
+    if row["disturbed"] > 0.1:
+        others.append(f"**disturbed**: others kept {row['disturbed']} cores busy")
     measured = [f"{rate(ours)} {row['unit']}" if ours else "", named(best) if best else "", ratio, share]
     return [row["what"], str(row["threads"]), row["at_least"], *measured, "; ".join(others)]
 

@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 
+from bystanders import Bystanders
 from cases import all_cases
 from record import Measured, Record, Row
 from workers import Failed, Workers
@@ -23,6 +24,8 @@ BUDGET, QUICK_BUDGET = 5.0, 1.5
 ROUNDS = (3, 9)
 # Results that are compared may differ by so much of their size: what four bits of weights and bf16 results cost.
 TOLERANCE = 0.05
+# Cores that others may keep busy before it is worth a warning.
+QUIET = 0.1
 
 
 def main():
@@ -85,6 +88,7 @@ def measure(workers, case, budget):
     entrants = [case.ours, *case.peers]
     ready, missing = prepare(workers, case, entrants)
     n_rounds = rounds(ready.values(), budget)
+    bystanders = Bystanders(workers.pids())
     rates = {entrant: [] for entrant in ready}
     for round_idx in range(n_rounds):
         order = list(ready)
@@ -94,12 +98,15 @@ def measure(workers, case, budget):
                 continue
             answer = workers.ask(entrant.worker, do="sample", id=entrants.index(entrant), seconds=SAMPLE)
             rates[entrant].append([case.work / seconds for seconds in answer["seconds"]])
+    others = bystanders.cores()
+    if others > QUIET:
+        print(f"    DISTURBED: other processes keep {others:.2f} cores busy", flush=True)
     workers.drop()
     measured = [
         Measured(entrant.name, statistics.median(map(statistics.median, samples)), max(itertools.chain(*samples)))
         for entrant, samples in rates.items()
     ]
-    return Row(case, workers.n_threads, measured, missing)
+    return Row(case, workers.n_threads, measured, missing, others)
 
 
 def prepare(workers, case, entrants):

@@ -28,6 +28,7 @@ class Row:
     threads: int
     measured: list
     missing: dict
+    disturbed: float  # cores that other processes kept busy meanwhile
     roof: float | None = None
 
     def ours(self):
@@ -53,6 +54,7 @@ class Row:
             "peers": [peer.rounded() for peer in self.peers()],
             "roof": self.roof and {"name": self.case.roof, "median": significant(self.roof)},
             "missing": [{"name": name, "why": why} for name, why in self.missing.items()],
+            "disturbed": round(self.disturbed, 2),
             "headline": self.case.headline,
         }
 

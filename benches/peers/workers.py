@@ -53,6 +53,10 @@ class Workers:
             del self.running[name]
             raise Failed(str(death)) from None
 
+    def pids(self):
+        """The processes that run."""
+        return [worker.process.pid for worker in self.running.values()]
+
     def drop(self):
         """Has all of them forget what they prepared."""
         for name in list(self.running):
