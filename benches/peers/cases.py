@@ -159,7 +159,7 @@ def model(dtype, decode, depth, n_tokens, at_least="", headline=False):
     verb = "decode" if decode else f"prefill of {n_tokens:,}"
     what = f"SmolLM2 {dtype}, {verb}, depth {depth:,}"
     peers = PEERS_OF_MODEL[dtype]
-    return Case("model", what, spec, n_tokens, "tokens/s", longhaul(dtype), peers, at_least=at_least, headline=headline)
+    return Case(f"model-{dtype}", what, spec, n_tokens, "tokens/s", longhaul(dtype), peers, at_least=at_least, headline=headline)
 
 
 def models():
