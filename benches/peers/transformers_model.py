@@ -15,11 +15,12 @@ class Model:
     def prepare(self, case):
         """A run of a case (`ModelCase` in worker/src/protocol.rs)."""
         depth, n_tokens = case["depth"], case["n_tokens"]
-        # A model that has seen no token cannot say which one comes next.
-        cache = self.cache(max(depth, 1) if case["decode"] else depth)
+        kept = self.cache(depth)
 
         def run():
-            cache.crop(depth)
+            cache = kept if depth else self.cache(0)
+            if excess := cache.get_seq_length() - depth:
+                cache.crop(-excess)
             return self.decode(cache, n_tokens) if case["decode"] else self.prefill(cache, n_tokens)
 
         return run
