@@ -1,0 +1,103 @@
+//! longhaul's two public kernels.
+
+use std::time::Instant;
+
+use longhaul::backend::{Backend, KvPages, PackedMatrix};
+use longhaul::cpu::{self, CpuOptions};
+use longhaul::dtype::Dtype;
+use longhaul::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot, WeightDtype, WeightView};
+use ndarray::{Array2, Array3, s};
+
+use super::{Prepared, Result, pattern};
+use crate::protocol::{AttentionCase, MatmulCase, n_copies};
+
+fn backend(n_threads: usize, table: Option<&str>) -> Result<Box<dyn Backend>> {
+    let options = CpuOptions { threads: Some(n_threads), table: table.map(Into::into), ..Default::default() };
+    Ok(cpu::open(&options)?)
+}
+
+/// Weights as `dtype`, f32 activations.
+pub fn matmul(n_threads: usize, dtype: &str, case: &MatmulCase) -> Result<Prepared> {
+    let &MatmulCase { m, k, n, rotated_bytes, ref table } = case;
+    let backend = backend(n_threads, table.as_deref())?;
+    let dtype: WeightDtype = dtype.parse()?;
+    let stored = dtype.float().unwrap_or(Dtype::Bf16);
+    let values: Vec<f32> = (0..n * k).map(|i| pattern::weight(i / k, i % k)).collect();
+    let mut bytes = vec![0; n * k * stored.size_bytes()];
+    stored.narrow(&values, &mut bytes);
+    let view = WeightView { name: "compared", n, k, dtype: stored, bytes: bytes.into() };
+    let copies = n_copies(rotated_bytes, dtype.bytes(n, k));
+    let packed: Vec<Box<dyn PackedMatrix>> =
+        (0..copies).map(|_| backend.pack(&view, dtype)).collect::<longhaul::Result<_>>()?;
+    let x = Array2::from_shape_fn((m, k), |(row, k)| pattern::activation(row, k));
+    let mut out = Array2::zeros((m, n));
+    packed[0].matmul(x.view(), out.view_mut())?;
+    let check = pattern::ends(out.as_slice().expect("row-major"));
+    let mut turn = 0;
+    let run = move || {
+        turn = (turn + 1) % packed.len();
+        let began = Instant::now();
+        packed[turn].matmul(x.view(), out.view_mut())?;
+        Ok(began.elapsed())
+    };
+    Ok(Prepared { run: Box::new(run), check })
+}
+
+/// Queries in f32, keys and values in pages as `dtype`.
+pub fn attention(n_threads: usize, dtype: &str, case: &AttentionCase) -> Result<Prepared> {
+    let &AttentionCase { batch, q_len, kv_len, n_heads, n_kv_heads, head_dim, rotated_bytes } = case;
+    let backend = backend(n_threads, None)?;
+    let spec = KvSpec { n_layers: 1, n_kv_heads, head_dim, dtype: kv_dtype(dtype)? };
+    let copies = n_copies(rotated_bytes, (batch * kv_len * spec.bytes_per_token()) as u64);
+    let page_len = backend.caps().page_len;
+    let n_pages = kv_len.div_ceil(page_len);
+    let mut kv = backend.kv(&spec, copies * batch * n_pages)?;
+    for seq_idx in 0..copies * batch {
+        fill(&mut *kv, seq_idx * n_pages, kv_len, page_len)?;
+    }
+    let q = Array3::from_shape_fn((batch * q_len, n_heads, head_dim), |(row, head, i)| {
+        pattern::query(kv_len - q_len + row % q_len, head, i)
+    });
+    let offsets = |step: usize| (0..=batch).map(|i| (i * step) as u32).collect::<Vec<u32>>();
+    let (row_offsets, page_offsets) = (offsets(q_len), offsets(n_pages));
+    let starts = vec![(kv_len - q_len) as u32; batch];
+    let pages: Vec<PageId> = (0..(copies * batch * n_pages) as u32).map(PageId).collect();
+    let mut out = Array3::zeros(q.dim());
+    let mut turn = 0;
+    let mut attend = move |out: &mut Array3<f32>| -> Result<_> {
+        turn = (turn + 1) % copies;
+        let pages = &pages[turn * batch * n_pages..][..batch * n_pages];
+        let ragged = Ragged { row_offsets: &row_offsets, starts: &starts, page_offsets: &page_offsets, pages };
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let args = AttentionArgs { layer: 0, q: q.view(), ragged, scale, window: None };
+        let began = Instant::now();
+        kv.attention(&args, out.view_mut())?;
+        Ok(began.elapsed())
+    };
+    attend(&mut out)?;
+    let check = pattern::ends(out.as_slice().expect("row-major"));
+    Ok(Prepared { run: Box::new(move || attend(&mut out)), check })
+}
+
+fn kv_dtype(name: &str) -> Result<Dtype> {
+    match name {
+        "bf16" => Ok(Dtype::Bf16),
+        _ => Err(format!("no keys and values of {name}").into()),
+    }
+}
+
+/// Fills a sequence of `kv_len` tokens in the pages from `first_page` on.
+fn fill(kv: &mut dyn KvPages, first_page: usize, kv_len: usize, page_len: usize) -> Result<()> {
+    let (n_heads, head_dim) = (kv.spec().n_kv_heads, kv.spec().head_dim);
+    let shape = (kv_len.min(pattern::KV_PERIOD), n_heads, head_dim);
+    let keys = Array3::from_shape_fn(shape, |(token, head, i)| pattern::key(token, head, i));
+    let values = Array3::from_shape_fn(shape, |(token, head, i)| pattern::value(token, head, i));
+    for first in (0..kv_len).step_by(pattern::KV_PERIOD) {
+        let len = shape.0.min(kv_len - first);
+        let slot =
+            |token: usize| Slot { page: PageId((first_page + token / page_len) as u32), slot_idx: token % page_len };
+        let at: Vec<Slot> = (first..first + len).map(slot).collect();
+        kv.append(0, keys.slice(s![..len, .., ..]), values.slice(s![..len, .., ..]), &at)?;
+    }
+    Ok(())
+}
