@@ -23,9 +23,6 @@ use crate::spec::{AttentionArgs, KvSpec, PageId, Slot, WeightDtype, check_matmul
 /// Rows that one task rounds into a left operand.
 const TASK_ROWS: usize = 16;
 
-/// Rows up to which results go where they belong at once.
-const MAX_ROWS_IN_PLACE: usize = 32;
-
 /// Weights on a kernel table.
 pub struct CpuMatrix<I: Isa, W: Matrix> {
     isa: I,
@@ -39,8 +36,6 @@ struct MatmulBuffers<I: Isa, W: Matrix> {
     lhs: Buffer<W::Lhs<I>>,
     operand: W::Operand,
     sums: Vec<Buffer<f32>>,
-    /// `[M][N]` results of many rows: a task writes a part of each, which is slow where each is in another page of 4 KiB.
-    out: Buffer<f32>,
 }
 
 impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
@@ -55,7 +50,6 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
             lhs: Buffer::zeroed(0),
             operand: W::Operand::default(),
             sums: (0..self.pool.n_threads()).map(|_| Buffer::zeroed(matmul::scratch_len::<I>())).collect(),
-            out: Buffer::zeroed(0),
         })
     }
 
@@ -73,17 +67,9 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
                 isa.run(CopyRow { x: &x[row * k..][..k], out: LhsRow { lhs: &lhs, row, depth } });
             }
         });
-        let in_place = n_rows <= MAX_ROWS_IN_PLACE;
-        if !in_place && buffers.out.len() < out.len() {
-            buffers.out = Buffer::zeroed(out.len());
-        }
-        let result = if in_place { &mut *out } else { &mut buffers.out[..out.len()] };
-        let epilogue = Epilogue::Store { out: Disjoint::new(result), stride: self.weights.n(), bias: None };
+        let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: self.weights.n(), bias: None };
         let matmul = Matmul { lhs: &buffers.lhs, n_rows, weights: &self.weights, epilogue };
         matmul.run(isa, &mut buffers.operand, &mut buffers.sums, |sums| sums);
-        if !in_place {
-            parallel::copy(&mut buffers.sums, &buffers.out[..out.len()], out);
-        }
     }
 }
 

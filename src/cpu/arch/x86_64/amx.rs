@@ -39,10 +39,10 @@ impl Isa for Amx {
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 128;
     const ATTENTION_STRIPS: usize = 2;
-    // A task's sums are 1.1 MiB at most, about half of the second cache.
-    const TASK_PANELS: usize = 36;
+    // A task's sums are 0.8 MiB at most, less than half of the second cache.
+    const TASK_PANELS: usize = 48;
     const MIN_TASK_PANELS: usize = 4;
-    const TASK_ROWS: usize = 512;
+    const TASK_ROWS: usize = 256;
     const SUMS_IN_TILES: bool = true;
 
     fn detect() -> Result<Self, String> {
