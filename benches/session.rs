@@ -18,13 +18,6 @@ use record::Row;
 const RUNS: usize = 5;
 const THREADS: usize = 2;
 
-/// What others reach at the same, quoted from one run on a 2-core Intel machine with AMX; not measured beside ours.
-const PEERS: [&str; 3] = [
-    "quoted, with AMX: llama.cpp bf16 56, transformers 20",
-    "quoted, with AMX: llama.cpp bf16 5.3, transformers 9.6",
-    "quoted, with AMX: llama.cpp bf16 284, transformers 1,414",
-];
-
 fn main() -> Result<()> {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/smollm2-135m");
     if !model.is_dir() {
@@ -34,8 +27,8 @@ fn main() -> Result<()> {
     let engine = Engine::builder().model_dir(model).threads(THREADS).kv_budget_bytes(2 << 30).build()?;
     let bench = Bench { engine };
     let rows = [
-        bench.decode("decode, empty context", 1, 128, 60.0, PEERS[0])?,
-        bench.decode("decode at 8,000 tokens of context", 8_000, 64, 25.0, PEERS[1])?,
+        bench.decode("decode, empty context", 1, 128, 60.0)?,
+        bench.decode("decode at 8,000 tokens of context", 8_000, 64, 25.0)?,
         bench.prefill(2_048)?,
         bench.shared_prefix(4_096)?,
         bench.fork(8_000)?,
@@ -56,7 +49,7 @@ impl Bench {
     }
 
     /// Tokens per second of a generation behind `context` tokens.
-    fn decode(&self, what: &str, context: usize, n_tokens: usize, at_least: f64, note: &str) -> Result<Row> {
+    fn decode(&self, what: &str, context: usize, n_tokens: usize, at_least: f64) -> Result<Row> {
         let mut session = self.lonely()?;
         session.append_tokens(&prompt(context, 1))?;
         session.prefill()?;
@@ -74,7 +67,7 @@ impl Bench {
             at_least: at_least.into(),
             measured,
             unit: "tokens/s",
-            note: format!("{spread}, {n_tokens} tokens each; {note}"),
+            note: format!("{spread}, {n_tokens} tokens each"),
         })
     }
 
@@ -92,7 +85,7 @@ impl Bench {
             at_least: 2_000.into(),
             measured,
             unit: "tokens/s",
-            note: format!("{spread}; {}; the bar is for AMX", PEERS[2]),
+            note: format!("{spread}; the bar is for AMX"),
         })
     }
 
