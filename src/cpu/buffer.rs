@@ -1,9 +1,10 @@
 //! Memory that kernels work in: zeroed, and from the start of a cache line.
 //!
-//! A row of a tile is a cache line. From an address inside of a line every row lies in two, and a product on tiles takes three times as long (2 to 3
-//! times on a Granite Rapids class VM; `Vec` gives addresses 16 beyond a line). Large buffers ask for huge pages: weights and keys are read
+//! A row of a tile is a cache line. From an address inside of a line every row lies in two, and a product on tiles takes twice as long (DESIGN.md, "One
+//! layout"); `Vec` gives addresses 16 beyond a line. Large buffers ask for huge pages: weights and keys are read
 //! from end to end once per token, and with pages of 4 KiB the processor looks an address up every 64 lines.
 
+use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
@@ -33,16 +34,21 @@ pub struct Buffer<T> {
 const HUGE: usize = 1 << 20;
 
 impl<T: Plain> Buffer<T> {
-    /// `len` zeros. Panics where the operating system has no more addresses, as `Vec` does.
+    /// `len` zeros. Panics where the operating system has no memory for them; [`Buffer::try_zeroed`] is for lengths that a caller chose.
     pub fn zeroed(len: usize) -> Self {
-        let bytes = len.checked_mul(size_of::<T>()).expect("a buffer of that many bytes has no address");
-        let memory = MmapMut::map_anon(bytes.max(1)).expect("the operating system has no memory for a buffer");
+        Self::try_zeroed(len).expect("the operating system has no memory for a buffer")
+    }
+
+    /// `len` zeros, or what the operating system says.
+    pub fn try_zeroed(len: usize) -> io::Result<Self> {
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let memory = MmapMut::map_anon(bytes.max(1))?;
         #[cfg(target_os = "linux")]
         if bytes >= HUGE {
             // The answer does not matter: without huge pages everything is as before.
             let _ = memory.advise(memmap2::Advice::HugePage);
         }
-        Self { memory, len, elements: PhantomData }
+        Ok(Self { memory, len, elements: PhantomData })
     }
 }
 

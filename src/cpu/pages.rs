@@ -4,6 +4,7 @@
 //! keys. Both are bf16 panels (see [`super::panel`]). A layer is one allocation, `[page][kv_head][k panels | v panels]`, so that a head's part of a
 //! page is one run of memory; the operating system gives it memory when it is first written.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::buffer::Buffer;
@@ -178,14 +179,20 @@ fn is_finite(bits: u16) -> bool {
 }
 
 impl Pages {
-    /// Allocates `n_pages`, zeroed.
+    /// Allocates `n_pages`, zeroed; [`Error::Unavailable`] where the operating system has not the addresses.
     pub fn new(spec: &KvSpec, n_pages: usize) -> Result<Self> {
         let layout = PageLayout::new(spec)?;
+        let len = n_pages.checked_mul(layout.page_len());
+        let layer = |_| Buffer::try_zeroed(len.ok_or(io::ErrorKind::OutOfMemory)?);
+        let layers = (0..spec.n_layers).map(layer).collect::<io::Result<_>>().map_err(|e| Error::Unavailable {
+            what: format!("a KV cache of {n_pages} pages of {} layers", spec.n_layers),
+            why: e.to_string(),
+        })?;
         Ok(Self {
             spec: *spec,
             layout,
             n_pages,
-            layers: (0..spec.n_layers).map(|_| Buffer::zeroed(n_pages * layout.page_len())).collect(),
+            layers,
             not_finite: (0..n_pages).map(|_| AtomicBool::new(false)).collect(),
         })
     }
