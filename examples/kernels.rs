@@ -1,7 +1,7 @@
 //! Uses the kernels alone, under an engine of your own.
 
 use longhaul::dtype::Dtype;
-use longhaul::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot, WeightDtype, WeightView};
+use longhaul::spec::{AttentionArgs, KvDtype, KvSpec, PageId, Ragged, Slot, WeightDtype, WeightView};
 use ndarray::{Array2, Array3};
 
 fn main() -> longhaul::Result<()> {
@@ -16,7 +16,7 @@ fn main() -> longhaul::Result<()> {
     matrix.matmul(x.view(), y.view_mut())?;
 
     // Keys and values in pages that your engine hands out: here 10 tokens of one sequence, whose page table is pages 5 and 2.
-    let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 64, dtype: Dtype::Bf16 };
+    let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 64, dtype: KvDtype::Bf16 };
     let mut kv = backend.kv(&spec, 8)?;
     let (keys, values) = (Array3::ones((10, 2, 64)), Array3::ones((10, 2, 64)));
     let at: Vec<_> = (0..10).map(|slot_idx| Slot { page: PageId(5), slot_idx }).collect();

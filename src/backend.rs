@@ -11,10 +11,9 @@
 
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
-use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::spec::{
-    AttentionArgs, KvSpec, Logits, ModelConfig, PageId, Slot, StepBatch, WeightDtype, WeightSource, WeightView,
+    AttentionArgs, KvDtype, KvSpec, Logits, ModelConfig, PageId, Slot, StepBatch, WeightDtype, WeightSource, WeightView,
 };
 
 /// What a backend can do, and its limits: the one place where they stand.
@@ -31,7 +30,7 @@ pub struct Caps {
     /// Types that weights may be packed as; [`WeightDtype::Int8`] stands for any length of a group.
     pub weight_dtypes: Vec<WeightDtype>,
     /// Types that keys and values may be stored as.
-    pub kv_dtypes: Vec<Dtype>,
+    pub kv_dtypes: Vec<KvDtype>,
     /// Threads or cores that a step uses.
     pub n_threads: usize,
     /// Bytes of memory that the backend may use, as far as it knows.
@@ -43,6 +42,8 @@ pub struct Caps {
 pub struct LoadOptions {
     /// What the matrices run as; `None` keeps bf16 as bf16 and everything else as f32.
     pub weights: Option<WeightDtype>,
+    /// What keys and values are stored as, one of [`Caps::kv_dtypes`].
+    pub kv: KvDtype,
     /// KV pages to allocate.
     pub n_pages: usize,
     /// Most rows that one step may have; sizes the scratch memory.
@@ -96,8 +97,8 @@ pub trait KvPages: Send {
     /// Number of pages.
     fn n_pages(&self) -> usize;
 
-    /// Stores `k` and `v`, `[n_tokens, n_kv_heads, head_dim]`, of `layer` at the slots `at`, `[n_tokens]`, rounded to the stored type. A page
-    /// fills from its first slot up: what slots after the last of these held is undefined afterwards.
+    /// Stores `k` and `v`, `[n_tokens, n_kv_heads, head_dim]`, of `layer` at the slots `at`, `[n_tokens]`, rounded or quantised to the stored type. A
+    /// page fills from its first slot up: what slots after the last of these held is undefined afterwards.
     fn append(&mut self, layer: usize, k: ArrayView3<'_, f32>, v: ArrayView3<'_, f32>, at: &[Slot]) -> Result<()>;
 
     /// Causal attention over pages into `out`, `[n_tokens, n_heads, head_dim]`; append-prefill and decode alike.
@@ -109,7 +110,8 @@ pub trait KvPages: Send {
     /// Bytes of an exported page: `page_len * spec.bytes_per_token()`.
     fn page_bytes(&self) -> usize;
 
-    /// Writes page `page` in the canonical layout, `[layer][k|v][slot][kv_head][head_dim]` in the stored type, little-endian.
+    /// Writes page `page` in the canonical layout, little-endian: `[layer][k|v][slot][kv_head][head_dim]` in bf16; with
+    /// [`KvDtype::Int8`] `[layer][k|v][slot][kv_head]` of `head_dim` codes, i8, and their scale, f32.
     fn export_page(&self, page: PageId, out: &mut [u8]) -> Result<()>;
 
     /// Reads page `page` back from the canonical layout, bit for bit.

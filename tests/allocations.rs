@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use longhaul::backend::LoadOptions;
 use longhaul::cpu::{self, CpuOptions};
-use longhaul::spec::{Logits, PageId, StepBatch, Synthetic, WeightDtype};
+use longhaul::spec::{KvDtype, Logits, PageId, StepBatch, Synthetic, WeightDtype};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -58,11 +58,12 @@ fn a_warm_step_allocates_nothing() {
         let backend = cpu::open(&options).unwrap();
         // Short of a minute even in a debug build: then the harness says that it waits, which allocates.
         let quantised = [WeightDtype::INT8_CHANNEL, WeightDtype::Int8 { group_len: Some(128) }, WeightDtype::Int4];
-        let mut all: Vec<_> = tiny::tiny().into_iter().map(|config| (config, None)).collect();
-        all.extend(quantised.map(|weights| (tiny::tiny().remove(0), Some(weights))));
-        for (config, weights) in all {
+        let mut all: Vec<_> = tiny::tiny().into_iter().map(|config| (config, None, KvDtype::Bf16)).collect();
+        all.extend(quantised.map(|weights| (tiny::tiny().remove(0), Some(weights), KvDtype::Bf16)));
+        all.push((tiny::tiny().remove(0), None, KvDtype::Int8));
+        for (config, weights, kv) in all {
             let source = Synthetic::from_config(config.clone(), 1);
-            let options = LoadOptions { weights, n_pages: 20, max_step_tokens: 64, max_logit_rows: 8 };
+            let options = LoadOptions { weights, kv, n_pages: 20, max_step_tokens: 64, max_logit_rows: 8 };
             let mut model = backend.load(&config, &source, options).unwrap();
             let (batches, mut logits) = (batches(), Logits::new());
             // Inside the pool, as the engine runs it: entering a pool from outside allocates.
@@ -74,7 +75,7 @@ fn a_warm_step_allocates_nothing() {
                 }
                 N_ALLOCATIONS.load(SeqCst) - before
             });
-            assert_eq!(n_allocations, 0, "{}, {:?} in {weights:?}", table.name, config.architecture);
+            assert_eq!(n_allocations, 0, "{}, {:?} in {weights:?}, KV in {kv}", table.name, config.architecture);
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use common::backends;
 use longhaul::backend::{Backend, LoadOptions, Model};
 use longhaul::spec::checkpoint::Checkpoint;
-use longhaul::spec::{Logits, PageId, StepBatch, TokenId, WeightDtype};
+use longhaul::spec::{KvDtype, Logits, PageId, StepBatch, TokenId, WeightDtype};
 use serde::Deserialize;
 
 /// Rows of a step: several steps for the long prompt, and ends that are no page's end.
@@ -90,7 +90,13 @@ fn smollm2_agrees(weights: WeightDtype) {
 
 fn load(backend: &dyn Backend, dir: &Path, weights: Option<WeightDtype>) -> Box<dyn Model> {
     let checkpoint = Checkpoint::open(dir).unwrap();
-    let options = LoadOptions { weights, n_pages: N_PAGES, max_step_tokens: STEP_LEN, max_logit_rows: STEP_LEN };
+    let options = LoadOptions {
+        weights,
+        kv: KvDtype::Bf16,
+        n_pages: N_PAGES,
+        max_step_tokens: STEP_LEN,
+        max_logit_rows: STEP_LEN,
+    };
     backend.load(checkpoint.config(), &checkpoint, options).unwrap()
 }
 

@@ -20,7 +20,7 @@ use longhaul::backend::{KvPages, LoadOptions, Model};
 use longhaul::cpu::{self, CpuOptions, roofline};
 use longhaul::spec::contract::PAGE_LEN;
 use longhaul::spec::synthetic::Preset;
-use longhaul::spec::{Logits, PageId, Slot, StepBatch, Synthetic, WeightDtype};
+use longhaul::spec::{KvDtype, Logits, PageId, Slot, StepBatch, Synthetic, WeightDtype};
 use ndarray::Array3;
 use phases::{Phases, Shares};
 use record::Row;
@@ -134,6 +134,7 @@ impl Bench {
         let source = Synthetic::new(Preset::SmolLm2_135m, 1);
         let options = LoadOptions {
             weights: Some(weights),
+            kv: KvDtype::Bf16,
             n_pages: POOL_TOKENS.div_ceil(PAGE_LEN),
             max_step_tokens: 2_048,
             max_logit_rows: 32,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use longhaul::engine::Engine;
-use longhaul::spec::WeightDtype;
+use longhaul::spec::{KvDtype, WeightDtype};
 use longhaul::spec::synthetic::Preset;
 use longhaul::{Error, Result};
 
@@ -39,6 +39,15 @@ pub struct ModelArguments {
                      output), int8-gN (one for N, a multiple of 32), int8-channel (one for all) or int4 (groups of 32). int8 and int4 lose quality; BENCHMARKS.md says how much"
     )]
     pub weights: Weights,
+    /// What keys and values are stored as
+    #[arg(
+        long,
+        value_name = "bf16|int8",
+        default_value_t,
+        long_help = "What keys and values are stored as: bf16, or int8 (one scale for each token and head), which takes about half the memory. \
+                     int8 loses quality; BENCHMARKS.md says how much"
+    )]
+    pub kv: KvDtype,
     /// Threads [default: as many as this process may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub threads: Option<u32>,
@@ -82,7 +91,7 @@ impl ModelArguments {
             Source::Folder(dir) => Engine::builder().model_dir(dir),
             Source::Synthetic(preset) => Engine::builder().synthetic(*preset, WEIGHTS_SEED),
         };
-        let mut builder = builder.weights(self.weights.0);
+        let mut builder = builder.weights(self.weights.0).kv(self.kv);
         if let Some(n) = self.threads {
             builder = builder.threads(n as usize);
         }

@@ -80,6 +80,15 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// The power of two whose biased exponent stands in the low bits of `x`: the bits `x << 23`, in integers.
     fn power_of_two(self, x: Self::V) -> Self::V;
 
+    /// Widens codes, i8 as bytes, to bf16: exact.
+    #[inline(always)]
+    fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
+        // As f32, whose lower half is zero.
+        for (out, code) in out.iter_mut().zip(codes) {
+            *out = (f32::from(*code as i8).to_bits() >> 16) as u16;
+        }
+    }
+
     /// Stores the lowest byte of each lane's bits.
     fn store_low_bytes(self, x: Self::V, out: &mut [u8; 16]);
 

@@ -33,10 +33,9 @@ mod weights;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Caps, KvPages, LoadOptions, Model, PackedMatrix};
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN};
-use crate::spec::{KvSpec, ModelConfig, WeightDtype, WeightSource, WeightView};
+use crate::spec::{KvDtype, KvSpec, ModelConfig, WeightDtype, WeightSource, WeightView};
 use arch::TableVisitor;
 use columns::Columns;
 use isa::Isa;
@@ -143,7 +142,7 @@ impl<I: Isa> CpuBackend<I> {
             chunk_len: CHUNK_LEN,
             head_dims: None,
             weight_dtypes: vec![WeightDtype::Bf16, WeightDtype::F32, WeightDtype::INT8, WeightDtype::Int4],
-            kv_dtypes: vec![Dtype::Bf16],
+            kv_dtypes: KvDtype::ALL.to_vec(),
             n_threads: pool.n_threads(),
             memory_bytes: machine().memory_limit_bytes,
         };

@@ -9,7 +9,6 @@ use super::parallel::Pool;
 use super::state::{State, geometry};
 use super::weights::Weights;
 use crate::backend::{KvPages, LoadOptions, Model};
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::spec::contract::PAGE_LEN;
 use crate::spec::{KvSpec, Logits, ModelConfig, StepBatch, WeightDtype, WeightSource};
@@ -44,7 +43,7 @@ impl<I: Isa, W: Matrix> CpuModel<I, W> {
             n_layers: config.n_layers,
             n_kv_heads: config.n_kv_heads,
             head_dim: config.head_dim,
-            dtype: Dtype::Bf16,
+            dtype: options.kv,
         };
         let kv = CpuPages::new(isa, pool.clone(), &spec, options.n_pages)?;
         Ok(Self {

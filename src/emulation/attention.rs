@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
-use ndarray::{Array3, ArrayView2, ArrayView3, Axis, s};
+use ndarray::{Array3, ArrayView3, s};
 
 use super::Arithmetic;
-use super::ops::reduce;
+use super::ops::{reduce, rounded};
+use super::quant::Group;
 use crate::dtype::Dtype;
+use crate::spec::KvDtype;
 use crate::spec::contract::{CHUNK_LEN, TILE_DEPTH};
 
 /// Arguments of [`Arithmetic::attention`]: queries of some tokens, keys and values of the context.
@@ -14,10 +16,12 @@ use crate::spec::contract::{CHUNK_LEN, TILE_DEPTH};
 pub struct Attention<'a> {
     /// `[n_tokens, n_heads, head_dim]`, RoPE applied.
     pub q: ArrayView3<'a, f32>,
-    /// `[kv_len, n_kv_heads, head_dim]`, RoPE applied, rounded to bf16 as stored.
+    /// `[kv_len, n_kv_heads, head_dim]`, RoPE applied.
     pub k: ArrayView3<'a, f32>,
-    /// `[kv_len, n_kv_heads, head_dim]`, rounded to bf16 as stored.
+    /// `[kv_len, n_kv_heads, head_dim]`
     pub v: ArrayView3<'a, f32>,
+    /// What keys and values are stored as, and so rounded or quantised to first.
+    pub kv: KvDtype,
     /// Position of the first query; `start + n_tokens <= kv_len`.
     pub start: usize,
     /// Factor on the scores, usually `1 / sqrt(head_dim)`.
@@ -37,11 +41,44 @@ struct State {
 struct Row<'a> {
     /// `[head_dim]`, padded: a left operand.
     q: Vec<f32>,
-    /// `[kv_len, head_dim]`
-    k: ArrayView2<'a, f32>,
-    /// `[kv_len, head_dim]`
-    v: ArrayView2<'a, f32>,
+    k: &'a Stored,
+    v: &'a Stored,
     scale: f32,
+}
+
+/// Keys or values of a head as they are stored: bf16, or codes with a scale for each token.
+struct Stored {
+    /// `[kv_len][head_dim]`
+    elements: Vec<Vec<f32>>,
+    /// `[kv_len]`
+    scales: Option<Vec<f32>>,
+}
+
+impl Stored {
+    /// Those of `kv_head` in `x[kv_len, n_kv_heads, head_dim]`.
+    fn new(x: ArrayView3<'_, f32>, kv_head: usize, dtype: KvDtype) -> Self {
+        let tokens = x.outer_iter().map(|token| token.row(kv_head).to_owned());
+        match dtype {
+            KvDtype::Bf16 => {
+                Self { elements: tokens.map(|x| rounded(x.view(), Dtype::Bf16).to_vec()).collect(), scales: None }
+            }
+            KvDtype::Int8 => {
+                let groups: Vec<_> = tokens.map(|x| Group::symmetric(&x.to_vec())).collect();
+                let codes = |group: &Group| group.codes.iter().map(|code| *code as f32).collect();
+                let scales = Some(groups.iter().map(|group| group.scale).collect());
+                Self { elements: groups.iter().map(codes).collect(), scales }
+            }
+        }
+    }
+
+    /// `x * scale` of token `j`, if there are scales.
+    fn scaled(&self, j: usize, x: f32) -> f32 {
+        self.scales.as_ref().map_or(x, |scales| x * scales[j])
+    }
+
+    fn head_dim(&self) -> usize {
+        self.elements[0].len()
+    }
 }
 
 impl Arithmetic {
@@ -55,6 +92,8 @@ impl Arithmetic {
         assert_eq!(args.k.dim(), args.v.dim(), "shapes of k and v");
         assert!(args.k.dim().2 == head_dim && n_heads.is_multiple_of(n_kv_heads), "heads of q and k");
         assert!(args.start + n_tokens <= kv_len, "keys of all queries");
+        let stored = |x| (0..n_kv_heads).map(|head| Stored::new(x, head, args.kv)).collect::<Vec<_>>();
+        let (k, v) = (stored(args.k), stored(args.v));
         let mut out = Array3::zeros(args.q.dim());
         for t in 0..n_tokens {
             let end = args.start + t + 1;
@@ -63,8 +102,8 @@ impl Arithmetic {
                 let kv_head = h / (n_heads / n_kv_heads);
                 let row = Row {
                     q: self.left_operand(args.q.slice(s![t, h, ..]), Dtype::Bf16),
-                    k: args.k.index_axis(Axis(1), kv_head),
-                    v: args.v.index_axis(Axis(1), kv_head),
+                    k: &k[kv_head],
+                    v: &v[kv_head],
                     scale: args.scale,
                 };
                 let state = self.fold(&row, first..end);
@@ -77,7 +116,7 @@ impl Arithmetic {
 
     /// Folds the keys `seen`, chunk by chunk, left to right.
     fn fold(self, row: &Row<'_>, seen: Range<usize>) -> State {
-        let empty = State { max: f32::NEG_INFINITY, sum: 0.0, values: vec![0.0; row.v.ncols()] };
+        let empty = State { max: f32::NEG_INFINITY, sum: 0.0, values: vec![0.0; row.v.head_dim()] };
         (seen.start / CHUNK_LEN..seen.end.div_ceil(CHUNK_LEN)).fold(empty, |state, chunk| {
             let keys = seen.start.max(chunk * CHUNK_LEN)..seen.end.min((chunk + 1) * CHUNK_LEN);
             self.merge(state, self.chunk(row, keys))
@@ -89,8 +128,9 @@ impl Arithmetic {
         // The tiles that hold them; what is unseen there counts as 0.
         let tiles = seen.start / TILE_DEPTH * TILE_DEPTH..seen.end.next_multiple_of(TILE_DEPTH);
         let score = |j: usize| {
-            let k = row.k.row(j).iter().copied().chain(std::iter::repeat(0.0)).take(row.q.len()).collect::<Vec<_>>();
-            self.dot(&row.q, &k, Dtype::Bf16) * row.scale
+            let mut k = row.k.elements[j].clone();
+            k.resize(row.q.len(), 0.0);
+            self.dot(&row.q, &k, Dtype::Bf16) * row.k.scaled(j, row.scale)
         };
         let scores: Vec<f32> = seen.clone().map(score).collect();
         let max = scores.iter().copied().fold(f32::NEG_INFINITY, maximum);
@@ -98,12 +138,13 @@ impl Arithmetic {
         p.iter_mut().skip(seen.start - tiles.start).zip(&scores).for_each(|(p, score)| *p = self.exp(score - max));
         // Tiles begin at multiples of the number of lanes, so lanes count from the chunk's first key.
         let sum = reduce(p.iter().copied(), |sum, p| sum + p);
+        p.iter_mut().zip(tiles.clone()).filter(|(_, j)| seen.contains(j)).for_each(|(p, j)| *p = row.v.scaled(j, *p));
         let p = self.left_operand(p.view(), Dtype::Bf16);
         let value = |dim: usize| {
-            let v: Vec<f32> = tiles.clone().map(|j| if seen.contains(&j) { row.v[[j, dim]] } else { 0.0 }).collect();
+            let v: Vec<f32> = tiles.clone().map(|j| if seen.contains(&j) { row.v.elements[j][dim] } else { 0.0 }).collect();
             self.dot(&p, &v, Dtype::Bf16)
         };
-        State { max, sum, values: (0..row.v.ncols()).map(value).collect() }
+        State { max, sum, values: (0..row.v.head_dim()).map(value).collect() }
     }
 
     fn merge(self, left: State, right: State) -> State {

@@ -4,7 +4,7 @@ use half::bf16;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut3, s};
 
 use super::Arithmetic;
-use super::tile::tile_sum;
+use super::tile::{flush, tile_sum};
 use crate::dtype::Dtype;
 use crate::spec::contract::{REDUCE_LANES, TILE_DEPTH};
 use crate::spec::{RopeConfig, WeightDtype};
@@ -38,7 +38,7 @@ impl Arithmetic {
     pub(super) fn left_operand(self, row: ArrayView1<'_, f32>, dtype: Dtype) -> Vec<f32> {
         let mut row = padded(row);
         if self.has_tiles(dtype) {
-            row.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32());
+            row.iter_mut().for_each(|x| *x = bf16::from_f32(flush(*x)).to_f32());
         }
         row
     }

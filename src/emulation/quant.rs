@@ -1,4 +1,4 @@
-//! Products with quantised weights: integers by groups, and floats in the contract's order around them.
+//! Quantised groups, and products with quantised weights: integers by groups, and floats in the contract's order around them.
 
 use half::bf16;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
@@ -8,15 +8,15 @@ use crate::spec::WeightDtype;
 use crate::spec::contract::QUANT_TINY;
 
 /// Some consecutive numbers, quantised: `scale * code + minimum`.
-struct Group {
-    scale: f32,
+pub(super) struct Group {
+    pub(super) scale: f32,
     minimum: f32,
-    codes: Vec<i32>,
+    pub(super) codes: Vec<i32>,
 }
 
 impl Group {
-    /// 8 bits, symmetric: weights, and left operands of both kinds of weights.
-    fn symmetric(x: &[f32]) -> Self {
+    /// 8 bits, symmetric: weights, left operands of both kinds of weights, keys and values.
+    pub(super) fn symmetric(x: &[f32]) -> Self {
         if x.iter().any(|x| !x.is_finite()) {
             return Self::invalid(x.len());
         }

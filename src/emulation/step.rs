@@ -7,12 +7,11 @@ use super::quant::dequantised;
 use super::{Arithmetic, Attention};
 use crate::error::{Error, Result};
 use crate::spec::tensors::{EMBEDDING, FINAL_NORM, LM_HEAD, layer, part};
-use crate::spec::{ModelConfig, TokenId, WeightDtype, WeightSource};
+use crate::spec::{KvDtype, ModelConfig, TokenId, WeightDtype, WeightSource};
 
 impl Arithmetic {
-    /// The logits of every position of `tokens`, `[n_tokens][vocab]`, from an empty context, as [`reference::step`](crate::reference::step) with
-    /// keys and values in bf16. The matrices of the layers run as `dtype`, the
-    /// output matrix as [`WeightDtype::of_head`] says.
+    /// The logits of every position of `tokens`, `[n_tokens][vocab]`, from an empty context, as [`reference::step`](crate::reference::step).
+    /// The matrices of the layers run as `dtype`, the output matrix as [`WeightDtype::of_head`] says; keys and values are stored as `kv`.
     ///
     /// # Errors
     /// [`Error::Vocabulary`] for a token outside the vocabulary, and whatever the weights fail with.
@@ -22,11 +21,12 @@ impl Arithmetic {
         weights: &dyn WeightSource,
         tokens: &[TokenId],
         dtype: WeightDtype,
+        kv: KvDtype,
     ) -> Result<Vec<Vec<f32>>> {
         if let Some(&token) = tokens.iter().find(|&&t| t as usize >= config.vocab) {
             return Err(Error::Vocabulary { token, vocab: config.vocab });
         }
-        let model = Model { arithmetic: self, config, weights, dtype };
+        let model = Model { arithmetic: self, config, weights, dtype, kv };
         let mut x = model.embed(tokens)?;
         for layer_idx in 0..config.n_layers {
             x = &x + &model.attention(x.view(), layer_idx)?;
@@ -45,6 +45,7 @@ struct Model<'a> {
     config: &'a ModelConfig,
     weights: &'a dyn WeightSource,
     dtype: WeightDtype,
+    kv: KvDtype,
 }
 
 impl Model<'_> {
@@ -79,13 +80,12 @@ impl Model<'_> {
         }
         self.arithmetic.rope(q.view_mut(), &positions, &self.config.rope);
         self.arithmetic.rope(k.view_mut(), &positions, &self.config.rope);
-        let stored = |x: Array3<f32>| x.mapv_into(|x| half::bf16::from_f32(x).to_f32());
-        let (k, v) = (stored(k), stored(v));
 
         let mixed = self.arithmetic.attention(&Attention {
             q: q.view(),
             k: k.view(),
             v: v.view(),
+            kv: self.kv,
             start: 0,
             scale: 1.0 / (head_dim as f32).sqrt(),
             window: self.config.sliding_window,

@@ -34,6 +34,7 @@ fn was_tiny(a: f32, b: f32, c: f32, sign: f32) -> bool {
     sign * product < LIMIT - sign * c
 }
 
-fn flush(x: f32) -> f32 {
+/// Zero for a denormal, sign kept.
+pub fn flush(x: f32) -> f32 {
     if x.is_subnormal() { 0f32.copysign(x) } else { x }
 }

@@ -10,7 +10,7 @@ use crate::backend::{Backend, Caps, LoadOptions, Model};
 use crate::error::{Error, Result};
 use crate::spec::checkpoint::Checkpoint;
 use crate::spec::synthetic::{Preset, Synthetic};
-use crate::spec::{KvSpec, ModelConfig, WeightDtype, WeightSource};
+use crate::spec::{KvDtype, KvSpec, ModelConfig, WeightDtype, WeightSource};
 
 /// Most logit rows of a step: sessions that decode in one step, tokens that are scored in one.
 const MAX_LOGIT_ROWS: usize = 128;
@@ -26,6 +26,7 @@ pub struct EngineBuilder {
     source: Option<Source>,
     backend: Option<Box<dyn Backend>>,
     weights: Option<WeightDtype>,
+    kv: Option<KvDtype>,
     kv_budget_bytes: Option<u64>,
     threads: Option<usize>,
     max_step_tokens: Option<usize>,
@@ -77,6 +78,12 @@ impl EngineBuilder {
     /// What the matrices run as; `None`, the default, keeps bf16 as bf16 and runs everything else as f32.
     pub fn weights(mut self, dtype: Option<WeightDtype>) -> Self {
         self.weights = dtype;
+        self
+    }
+
+    /// What keys and values are stored as: bf16 by default.
+    pub fn kv(mut self, dtype: KvDtype) -> Self {
+        self.kv = Some(dtype);
         self
     }
 
@@ -159,10 +166,11 @@ impl EngineBuilder {
             Some(backend) => backend,
             None => crate::backend::detect(self.threads)?,
         };
-        let caps = backend.caps();
+        let (caps, kv) = (backend.caps(), self.kv.unwrap_or_default());
         let options = LoadOptions {
             weights: self.weights,
-            n_pages: n_pages(config, caps, self.kv_budget_bytes)?,
+            kv,
+            n_pages: n_pages(config, caps, kv, self.kv_budget_bytes)?,
             max_step_tokens: self.max_step_tokens.unwrap_or(512),
             max_logit_rows: MAX_LOGIT_ROWS,
         };
@@ -177,7 +185,8 @@ impl EngineBuilder {
 
     /// Takes a loaded model as it is: its pages are the budget, and its limits those of a step.
     fn adopt(self, model: Box<dyn Model>) -> Result<Loaded> {
-        if self.kv_budget_bytes.is_some() || self.max_step_tokens.is_some() || self.weights.is_some() {
+        let pages = self.kv.is_some() || self.kv_budget_bytes.is_some();
+        if pages || self.max_step_tokens.is_some() || self.weights.is_some() {
             return Err(Error::argument("a loaded model has its KV pages, step limits and weights already"));
         }
         let caps = self.backend.as_ref().map(|backend| backend.caps());
@@ -189,10 +198,13 @@ impl EngineBuilder {
     }
 }
 
-/// Pages that the budget has room for.
-fn n_pages(config: &ModelConfig, caps: &Caps, budget_bytes: Option<u64>) -> Result<usize> {
-    let dtype =
-        *caps.kv_dtypes.first().ok_or_else(|| Error::argument("the backend names no type for keys and values"))?;
+/// Pages of `dtype` that the budget has room for; an error where the backend has no such pages.
+fn n_pages(config: &ModelConfig, caps: &Caps, dtype: KvDtype, budget_bytes: Option<u64>) -> Result<usize> {
+    if !caps.kv_dtypes.contains(&dtype) {
+        let known: Vec<_> = caps.kv_dtypes.iter().map(|dtype| dtype.name()).collect();
+        let why = format!("{} stores keys and values as {}", caps.name, known.join(" or "));
+        return Err(Error::Unavailable { what: format!("a KV cache of {dtype}"), why });
+    }
     let ModelConfig { n_layers, n_kv_heads, head_dim, .. } = *config;
     let spec = KvSpec { n_layers, n_kv_heads, head_dim, dtype };
     let page_bytes = (caps.page_len * spec.bytes_per_token()) as u64;
@@ -239,11 +251,14 @@ fn describe(mut loaded: Loaded) -> Result<(EngineInfo, Box<dyn Model>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::Dtype;
     use crate::spec::{Architecture, RopeConfig, RopeScaling};
 
     /// 2 layers of one KV head of 8 elements, in bf16: 64 bytes a token, 4,096 a page, 16 pages for a full context.
     fn pages(budget_bytes: Option<u64>, memory_bytes: u64) -> Result<usize> {
+        pages_of(KvDtype::Bf16, budget_bytes, memory_bytes)
+    }
+
+    fn pages_of(dtype: KvDtype, budget_bytes: Option<u64>, memory_bytes: u64) -> Result<usize> {
         let config = ModelConfig {
             architecture: Architecture::Llama,
             d_model: 8,
@@ -268,11 +283,17 @@ mod tests {
             chunk_len: 256,
             head_dims: None,
             weight_dtypes: vec![WeightDtype::F32],
-            kv_dtypes: vec![Dtype::Bf16],
+            kv_dtypes: vec![KvDtype::Bf16],
             n_threads: 1,
             memory_bytes,
         };
-        n_pages(&config, &caps, budget_bytes)
+        n_pages(&config, &caps, dtype, budget_bytes)
+    }
+
+    #[test]
+    fn a_type_that_the_backend_has_not_is_an_error() {
+        let error = pages_of(KvDtype::Int8, None, u64::MAX).unwrap_err();
+        assert!(matches!(&error, Error::Unavailable { what, .. } if what.contains("int8")), "{error}");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! A whole model over a sequence of tokens.
 
-use ndarray::{Array1, Array2, Array3, ArrayView2};
+use ndarray::{Array1, Array2, Array3, ArrayView2, ArrayViewMut1};
 
 use super::{Attention, attention, matmul, rms_norm, rope, silu_gate};
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::spec::contract::QUANT_TINY;
 use crate::spec::tensors::{EMBEDDING, FINAL_NORM, LM_HEAD, layer, part};
-use crate::spec::{ModelConfig, TokenId, WeightSource};
+use crate::spec::{KvDtype, ModelConfig, TokenId, WeightSource};
 
 /// The logits of every position of `tokens`, `[n_tokens][vocab]`, from an empty context: what the model of `config` and
 /// `weights` computes, in f64 on the weights as stored (Touvron et al. 2023, section 2.2, with the variations that
@@ -19,7 +19,7 @@ use crate::spec::{ModelConfig, TokenId, WeightSource};
 ///     q, k, v = h Wq + bq, h Wk + bk, h Wv + bv          biases with qkv_bias
 ///     q, k = rms_norm of every head                      with qk_norm
 ///     q, k = rope(q), rope(k)
-///     k, v = stored(k), stored(v)                        rounded to kv_dtype
+///     k, v = stored(k), stored(v)                        rounded or quantised to kv_dtype
 ///     x = x + attention(q, k, v) Wo
 ///     h = rms_norm(x)
 ///     x = x + (silu(h Wgate) * (h Wup)) Wdown
@@ -35,7 +35,7 @@ pub fn step(
     config: &ModelConfig,
     weights: &dyn WeightSource,
     tokens: &[TokenId],
-    kv_dtype: Option<Dtype>,
+    kv_dtype: Option<KvDtype>,
 ) -> Result<Vec<Vec<f64>>> {
     let mut x = embed(config, weights, tokens)?;
     for layer_idx in 0..config.n_layers {
@@ -48,17 +48,29 @@ pub fn step(
     Ok(matmul(x.view(), head.view(), None).rows().into_iter().map(|row| row.to_vec()).collect())
 }
 
-/// `x` rounded to `dtype`, as a KV cache of that type holds it; `None` is `x` itself. Rounds to f32 on the way, as a
-/// backend that computes in f32 does.
-pub fn stored(x: Array3<f64>, dtype: Option<Dtype>) -> Array3<f64> {
-    let Some(dtype) = dtype else { return x };
-    x.mapv_into(|x| {
-        let mut bytes = [0; 4];
-        let mut rounded = [x as f32];
-        dtype.narrow(&rounded, &mut bytes[..dtype.size_bytes()]);
-        dtype.widen(&bytes[..dtype.size_bytes()], &mut rounded);
-        rounded[0].into()
-    })
+/// `x[n_tokens, n_kv_heads, head_dim]` as a KV cache of `dtype` holds it; `None` is `x` itself. Rounds to f32 on the way, as a backend that computes in
+/// f32 does. With [`KvDtype::Int8`] the elements of one token and head are `scale * round(x * (127 / a))`, where `a = max |x|` and `scale = a / 127` are
+/// f32; 0 where `a` is below 2^-100, and NaN where an element is not finite.
+pub fn stored(mut x: Array3<f64>, dtype: Option<KvDtype>) -> Array3<f64> {
+    match dtype {
+        None => {}
+        Some(KvDtype::Bf16) => x.mapv_inplace(|x| half::bf16::from_f32(x as f32).into()),
+        Some(KvDtype::Int8) => x.rows_mut().into_iter().for_each(quantise),
+    }
+    x
+}
+
+/// Replaces a row by what its codes of 8 bits stand for.
+fn quantise(mut row: ArrayViewMut1<'_, f64>) {
+    let largest = row.iter().fold(0.0, |largest: f32, x| largest.max((*x as f32).abs()));
+    if row.iter().any(|x| !(*x as f32).is_finite()) {
+        row.fill(f64::NAN);
+    } else if largest < QUANT_TINY {
+        row.fill(0.0);
+    } else {
+        let (scale, inverse) = (largest / 127.0, 127.0 / largest);
+        row.mapv_inplace(|x| f64::from((x as f32 * inverse).round_ties_even()) * f64::from(scale));
+    }
 }
 
 /// `[n_tokens, d_model]`
@@ -80,7 +92,7 @@ struct Layer<'a> {
 
 impl Layer<'_> {
     /// What attention adds to `x`, `[n_tokens, d_model]`.
-    fn attention(&self, x: ArrayView2<'_, f64>, kv_dtype: Option<Dtype>) -> Result<Array2<f64>> {
+    fn attention(&self, x: ArrayView2<'_, f64>, kv_dtype: Option<KvDtype>) -> Result<Array2<f64>> {
         let ModelConfig { n_heads, n_kv_heads, head_dim, .. } = *self.config;
         let positions: Vec<usize> = (0..x.nrows()).collect();
         let h = self.norm(x, part::ATTENTION_NORM)?;

@@ -3,7 +3,7 @@ use ndarray::{Array3, array, s};
 use super::*;
 use crate::dtype::Dtype;
 use crate::error::Error;
-use crate::spec::{ModelConfig, Preset, RopeConfig, RopeScaling, Synthetic};
+use crate::spec::{KvDtype, ModelConfig, Preset, RopeConfig, RopeScaling, Synthetic};
 
 /// Allowed error of a few dozen operations in f64 on numbers around 1.
 const TOLERANCE: f64 = 1e-12;
@@ -159,10 +159,20 @@ fn a_window_as_long_as_the_context_changes_nothing() {
 #[test]
 fn stored_rounds_to_the_type_of_the_cache() {
     let x = array![[[1.0 + 1.0 / 512.0, 1.0 + 3.0 / 512.0, 1e-3]]];
-    // bf16 has steps of 1/128 at 1, and ties go to even; f16 has steps of 1/1024.
-    assert_eq!(stored(x.clone(), Some(Dtype::Bf16)).slice(s![0, 0, ..2]), array![1.0, 1.0 + 1.0 / 128.0]);
-    assert_eq!(stored(x.clone(), Some(Dtype::F16)).slice(s![0, 0, ..2]), x.slice(s![0, 0, ..2]));
+    // bf16 has steps of 1/128 at 1, and ties go to even.
+    assert_eq!(stored(x.clone(), Some(KvDtype::Bf16)).slice(s![0, 0, ..2]), array![1.0, 1.0 + 1.0 / 128.0]);
     assert_eq!(stored(x.clone(), None), x);
+}
+
+#[test]
+fn stored_quantises_each_token_and_head_by_its_largest_element() {
+    let x = array![[[127.0, -1.5, 0.4], [2.0, -4.0, 1e-3]], [[0.0, 1e-31, -1e-31], [1.0, f64::INFINITY, 3.0]]];
+    let found = stored(x, Some(KvDtype::Int8));
+    let scale = f64::from(4f32 / 127.0);
+    assert_eq!(found.slice(s![0, 0, ..]), array![127.0, -2.0, 0.0], "ties go to even");
+    assert_eq!(found.slice(s![0, 1, ..]), array![64.0 * scale, -127.0 * scale, 0.0]);
+    assert_eq!(found.slice(s![1, 0, ..]), array![0.0, 0.0, 0.0], "below 2^-100");
+    assert!(found.slice(s![1, 1, ..]).iter().all(|x| x.is_nan()));
 }
 
 fn tiny_config() -> ModelConfig {
@@ -221,7 +231,7 @@ fn rounded_keys_and_values_change_logits_a_little() {
     let (config, tokens) = (tiny_config(), [7, 8, 9, 10]);
     let weights = Synthetic::from_config(config.clone(), 5);
     let exact = step(&config, &weights, &tokens, None).unwrap().concat();
-    let rounded = step(&config, &weights, &tokens, Some(Dtype::Bf16)).unwrap().concat();
+    let rounded = step(&config, &weights, &tokens, Some(KvDtype::Bf16)).unwrap().concat();
     let error = exact.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     let largest = exact.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
     assert!(error > 0.0 && error < 0.02 * largest, "{error} of {largest}");

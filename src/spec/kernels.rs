@@ -2,8 +2,7 @@
 
 use ndarray::ArrayView3;
 
-use super::{PageId, Ragged};
-use crate::dtype::Dtype;
+use super::{KvDtype, PageId, Ragged};
 use crate::error::{Error, Result};
 
 /// The shape of a model's KV cache.
@@ -15,14 +14,14 @@ pub struct KvSpec {
     pub n_kv_heads: usize,
     /// Elements of one head.
     pub head_dim: usize,
-    /// Element type of keys and values as stored.
-    pub dtype: Dtype,
+    /// What keys and values are stored as.
+    pub dtype: KvDtype,
 }
 
 impl KvSpec {
-    /// Bytes that one token of context costs: `2 * n_layers * n_kv_heads * head_dim * size`.
+    /// Bytes that one token of context costs: `2 * n_layers * n_kv_heads` heads of [`KvDtype::head_bytes`].
     pub fn bytes_per_token(&self) -> usize {
-        2 * self.n_layers * self.n_kv_heads * self.head_dim * self.dtype.size_bytes()
+        2 * self.n_layers * self.n_kv_heads * self.dtype.head_bytes(self.head_dim)
     }
 
     /// Checks the arguments of [`KvPages::append`](crate::backend::KvPages::append): the shapes of keys and values, and slots of a pool of

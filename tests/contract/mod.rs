@@ -13,6 +13,7 @@ pub mod sequence;
 
 use longhaul::backend::Backend;
 use longhaul::emulation::Arithmetic;
+use longhaul::spec::KvDtype;
 use ndarray::{ArrayBase, ArrayView, Data, Dimension};
 
 /// What a case is run on.
@@ -37,7 +38,7 @@ macro_rules! for_every_case {
             matmul::shapes_that_disagree_are_an_error,
             pages::an_exported_page_is_in_the_canonical_layout,
             pages::an_imported_page_is_the_exported_one_everywhere,
-            pages::every_bf16_survives_the_way_out_and_back,
+            pages::every_bit_survives_the_way_out_and_back,
             pages::attention_over_copied_and_imported_pages_has_the_same_bits,
             pages::pages_and_lengths_that_do_not_exist_are_an_error,
         }
@@ -59,6 +60,11 @@ pub fn name(backend: &dyn Backend) -> &str {
 /// How a table of the CPU computes, bit for bit; `None` for other backends.
 pub fn arithmetic(backend: &dyn Backend) -> Option<Arithmetic> {
     Some(Arithmetic::of_table(name(backend).strip_prefix("cpu/")?).unwrap())
+}
+
+/// Every backend with every type that it stores keys and values as.
+pub fn stored(backends: &Backends) -> impl Iterator<Item = (&dyn Backend, KvDtype)> {
+    backends.iter().flat_map(|backend| backend.caps().kv_dtypes.iter().map(|kv| (&**backend, *kv)))
 }
 
 /// Whether attention takes heads of this size.

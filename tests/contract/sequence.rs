@@ -1,9 +1,9 @@
 //! A sequence of tokens with its queries, keys and values, and what attention makes of it.
 
 use longhaul::backend::{Backend, KvPages};
-use longhaul::dtype::Dtype;
 use longhaul::emulation::{Arithmetic, Attention};
-use longhaul::spec::{AttentionArgs, KvSpec, PageId, Slot, StepBatch};
+use longhaul::reference;
+use longhaul::spec::{AttentionArgs, KvDtype, KvSpec, PageId, Slot, StepBatch};
 use ndarray::{Array3, Axis, concatenate, s};
 
 use super::noise;
@@ -17,13 +17,15 @@ pub struct Shape {
     /// The last tokens of the context ask.
     pub n_tokens: usize,
     pub kv_len: usize,
+    /// What keys and values are stored as.
+    pub kv: KvDtype,
 }
 
 impl Shape {
     /// Pages of one layer.
     pub fn pages(&self, backend: &dyn Backend, n_pages: usize) -> Box<dyn KvPages> {
-        let Self { n_kv_heads, head_dim, .. } = *self;
-        backend.kv(&KvSpec { n_layers: 1, n_kv_heads, head_dim, dtype: Dtype::Bf16 }, n_pages).unwrap()
+        let Self { n_kv_heads, head_dim, kv, .. } = *self;
+        backend.kv(&KvSpec { n_layers: 1, n_kv_heads, head_dim, dtype: kv }, n_pages).unwrap()
     }
 
     pub fn scale(&self) -> f32 {
@@ -48,7 +50,7 @@ impl Sequence {
     /// A sequence that lies in the first of a backend's `pages`. Queries are large enough for some keys to outweigh others by far.
     pub fn new(backend: &dyn Backend, seed: u64, shape: Shape, pages: impl IntoIterator<Item = u32>) -> Self {
         let page_len = backend.caps().page_len;
-        let Shape { n_kv_heads, group, head_dim, n_tokens, kv_len } = shape;
+        let Shape { n_kv_heads, group, head_dim, n_tokens, kv_len, .. } = shape;
         let array = |n, n_heads, salt| Array3::from_shape_simple_fn((n, n_heads, head_dim), noise(seed * 10 + salt));
         Self {
             shape,
@@ -74,11 +76,11 @@ impl Sequence {
 
     /// What a table gives.
     pub fn emulated(&self, arithmetic: Arithmetic, window: Option<usize>) -> Array3<f32> {
-        let (k, v) = (stored(&self.k), stored(&self.v));
         arithmetic.attention(&Attention {
             q: self.q.view(),
-            k: k.view(),
-            v: v.view(),
+            k: self.k.view(),
+            v: self.v.view(),
+            kv: self.shape.kv,
             start: self.start(),
             scale: self.shape.scale(),
             window,
@@ -87,8 +89,8 @@ impl Sequence {
 }
 
 /// As a page holds it.
-pub fn stored(x: &Array3<f32>) -> Array3<f32> {
-    x.mapv(|x| half::bf16::from_f32(x).to_f32())
+pub fn stored(x: &Array3<f32>, kv: KvDtype) -> Array3<f64> {
+    reference::stored(x.mapv(f64::from), Some(kv))
 }
 
 /// Attention of several sequences of one geometry in one call, an array for each.

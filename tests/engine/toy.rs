@@ -4,10 +4,9 @@
 use std::sync::{Arc, Mutex};
 
 use longhaul::backend::{KvPages, LoadOptions, Model};
-use longhaul::dtype::Dtype;
 use longhaul::engine::{Engine, GenerateOptions, Session, SessionOptions};
 use longhaul::spec::{
-    Architecture, AttentionArgs, KvSpec, Logits, ModelConfig, PageId, RopeConfig, RopeScaling, Slot, StepBatch, TokenId,
+    Architecture, AttentionArgs, KvDtype, KvSpec, Logits, ModelConfig, PageId, RopeConfig, RopeScaling, Slot, StepBatch, TokenId,
 };
 use longhaul::{Error, Result};
 use ndarray::{ArrayView3, ArrayViewMut3};
@@ -140,8 +139,8 @@ impl Toy {
             tied_embeddings: true,
             end_tokens: vec![END_TOKEN],
         };
-        let spec = KvSpec { n_layers: 1, n_kv_heads: 1, head_dim: 1, dtype: Dtype::F32 };
-        let options = LoadOptions { weights: None, n_pages, max_step_tokens: 64, max_logit_rows: 48 };
+        let spec = KvSpec { n_layers: 1, n_kv_heads: 1, head_dim: 2, dtype: KvDtype::Bf16 };
+        let options = LoadOptions { weights: None, kv: KvDtype::Bf16, n_pages, max_step_tokens: 64, max_logit_rows: 48 };
         let pages = Pages { spec, slots: vec![[None; PAGE_LEN]; n_pages] };
         Self { config, options, pages, remote }
     }

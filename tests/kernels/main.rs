@@ -6,15 +6,15 @@ mod common;
 #[path = "../contract/mod.rs"]
 mod contract;
 
+mod int8_kv;
 mod nki;
 mod quantised;
 mod threads;
 mod tiles;
 
 use longhaul::backend::Backend;
-use longhaul::dtype::Dtype;
 use longhaul::error::Error;
-use longhaul::spec::KvSpec;
+use longhaul::spec::{KvDtype, KvSpec};
 
 /// A table's name without the backend's.
 fn table(backend: &dyn Backend) -> &str {
@@ -34,7 +34,7 @@ contract::for_every_case!(on_every_table);
 
 #[test]
 fn a_cache_that_no_machine_has_room_for_is_an_error() {
-    let spec = KvSpec { n_layers: 2, n_kv_heads: 2, head_dim: 64, dtype: Dtype::Bf16 };
+    let spec = KvSpec { n_layers: 2, n_kv_heads: 2, head_dim: 64, dtype: KvDtype::Bf16 };
     for backend in common::backends() {
         for n_pages in [1 << 40, usize::MAX] {
             let error = backend.kv(&spec, n_pages).err().expect("more than there are addresses");

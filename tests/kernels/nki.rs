@@ -8,7 +8,7 @@ use half::bf16;
 use longhaul::dtype::Dtype;
 use longhaul::reference;
 use longhaul::spec::contract::PAGE_LEN;
-use longhaul::spec::{WeightDtype, WeightView};
+use longhaul::spec::{KvDtype, WeightDtype, WeightView};
 use ndarray::{Array, Array1, Array2, Array3, ArrayD, Axis, Dimension, Ix1, Ix2, Ix3, Ix4};
 use safetensors::SafeTensors;
 
@@ -168,7 +168,7 @@ const ATTENTION: [&str; 4] = ["attention-decode", "attention-append", "attention
 fn sequence(golden: &Golden) -> Sequence {
     let [q, k, v] = ["q", "k", "v"].map(|name| golden.get::<Ix3>(name).mapv(|x| x as f32));
     let ((n_tokens, n_heads, head_dim), (kv_len, n_kv_heads, _)) = (q.dim(), k.dim());
-    let shape = Shape { n_kv_heads, group: n_heads / n_kv_heads, head_dim, n_tokens, kv_len };
+    let shape = Shape { n_kv_heads, group: n_heads / n_kv_heads, head_dim, n_tokens, kv_len, kv: KvDtype::Bf16 };
     let places = Sequence::new(&*backends()[0], 0, shape, (0..8).rev());
     let sequence = Sequence { q, k, v, ..places };
     assert_eq!(sequence.start(), golden.number("start"));

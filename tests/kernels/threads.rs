@@ -6,17 +6,19 @@ use crate::common::{backends, open};
 use crate::contract::isolation::{N_PAGES, SHAPE, plain};
 use crate::contract::matmul::{DTYPES, multiply, pack, weights};
 use crate::contract::sequence::{Sequence, Shape};
-use crate::contract::{assert_same_bits, noise};
+use crate::contract::{assert_same_bits, noise, stored};
 use crate::table;
 
 #[test]
 fn it_changes_no_bit_of_attention() {
     // Decode at some length is where the chunks of one row are split over threads.
     let decode = Shape { n_tokens: 1, kv_len: 64 * N_PAGES as usize - 5, ..SHAPE };
-    for backend in backends() {
-        let table = table(&*backend);
+    let backends = backends();
+    for (backend, kv) in stored(&backends) {
+        let table = table(backend);
         for (shape, window) in [(SHAPE, None), (decode, None), (decode, Some(700))] {
-            let sequence = Sequence::new(&*backend, 2, shape, 0..);
+            let shape = Shape { kv, ..shape };
+            let sequence = Sequence::new(backend, 2, shape, 0..);
             let on = |n_threads| plain(&*open(table, n_threads), &sequence, window);
             let one = on(1);
             for n_threads in [2, 3] {

@@ -2,7 +2,7 @@
 
 use longhaul::dtype::Dtype;
 use longhaul::reference;
-use longhaul::spec::{Architecture, Checkpoint, Synthetic, WeightDtype, WeightSource};
+use longhaul::spec::{Architecture, Checkpoint, KvDtype, Synthetic, WeightDtype, WeightSource};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -65,7 +65,7 @@ fn a_model_from_disk_computes_what_it_computes_from_memory() {
     let folder = Folder::tiny();
     folder.write_sharded(2);
     let (checkpoint, config) = (folder.open().unwrap(), folder.model_config());
-    let step = |weights: &dyn WeightSource| reference::step(&config, weights, &[3, 1, 4], Some(Dtype::Bf16)).unwrap();
+    let step = |weights: &dyn WeightSource| reference::step(&config, weights, &[3, 1, 4], Some(KvDtype::Bf16)).unwrap();
     assert_eq!(step(&checkpoint), step(&Synthetic::from_config(config.clone(), 1)));
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use longhaul::reference;
-use longhaul::spec::WeightDtype;
+use longhaul::spec::{KvDtype, WeightDtype};
 use ndarray::Array2;
 
 use crate::contract::attention::exact;
@@ -37,7 +37,7 @@ fn what_compile_py_writes_runs() {
 
         // A prompt that fills more than half of the first page, and a step of two sequences.
         assert_eq!(backend.caps().page_len, 2048, "SmolLM2 has few and small heads");
-        let shape = Shape { n_kv_heads: 3, group: 3, head_dim: 64, n_tokens: 5, kv_len: 90 };
+        let shape = Shape { n_kv_heads: 3, group: 3, head_dim: 64, n_tokens: 5, kv_len: 90, kv: KvDtype::Bf16 };
         let mut kv = shape.pages(&*backend, 3);
         let check = |kv: &mut dyn longhaul::backend::KvPages, sequences: &[&Sequence]| {
             for (sequence, found) in sequences.iter().zip(attend(kv, sequences, None)) {

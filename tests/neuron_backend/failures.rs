@@ -6,7 +6,7 @@ use longhaul::Error;
 use longhaul::backend::LoadOptions;
 use longhaul::dtype::Dtype;
 use longhaul::error::Fault;
-use longhaul::spec::{AttentionArgs, KvSpec, PageId, Preset, Slot, StepBatch, Synthetic, WeightDtype};
+use longhaul::spec::{AttentionArgs, KvDtype, KvSpec, PageId, Preset, Slot, StepBatch, Synthetic, WeightDtype};
 use ndarray::{Array2, Array3};
 
 use crate::common::backends;
@@ -16,7 +16,7 @@ use crate::contract::{assert_same_bits, noise};
 use crate::contract_programs::{heads, matrix};
 use crate::stand_in::on_the_stand_in;
 
-const SHAPE: Shape = Shape { n_kv_heads: 2, group: 2, head_dim: 64, n_tokens: 3, kv_len: 40 };
+const SHAPE: Shape = Shape { n_kv_heads: 2, group: 2, head_dim: 64, n_tokens: 3, kv_len: 40, kv: KvDtype::Bf16 };
 
 /// A device that is lost while a program runs: every call says so, at once and alike, and the CPU goes on.
 #[test]
@@ -110,7 +110,7 @@ fn a_missing_program_is_told_with_the_command_that_builds_it() {
             let weight =
                 longhaul::spec::WeightView { name: "w", n: 21, k: 40, dtype: Dtype::Bf16, bytes: bytes.into() };
             missing(backend.pack(&weight, WeightDtype::Bf16).map(drop), &["matmul", "n=21", "k=40", "m=1"]);
-            let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 64, dtype: Dtype::Bf16 };
+            let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 64, dtype: KvDtype::Bf16 };
             missing(backend.kv(&spec, 32).map(drop), &["attention", "n_pages=33", "there is"]);
             missing(backend.kv(&KvSpec { n_kv_heads: 7, ..spec }, 4).map(drop), &["n_kv_heads=7"]);
             let mut kv = SHAPE.pages(&*backend, 4);
@@ -133,11 +133,11 @@ fn what_the_kernels_do_not_take_is_refused() {
     let programs = [matrix(20, 40), heads(2, 2, 64, &[0])].concat();
     on_the_stand_in("failures::what_the_kernels_do_not_take_is_refused", "2_34", &programs, |backend, fake| {
         let config = Synthetic::new(Preset::ALL[0], 1).config().clone();
-        let options = LoadOptions { weights: None, n_pages: 1, max_step_tokens: 1, max_logit_rows: 1 };
+        let options = LoadOptions { weights: None, kv: KvDtype::Bf16, n_pages: 1, max_step_tokens: 1, max_logit_rows: 1 };
         let source = Synthetic::new(Preset::ALL[0], 1);
         let error = backend.load(&config, &source, options).map(drop).unwrap_err();
         assert!(error.to_string().contains("one program"), "{error}");
-        let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 96, dtype: Dtype::Bf16 };
+        let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 96, dtype: KvDtype::Bf16 };
         assert!(matches!(backend.kv(&spec, 1), Err(Error::Unavailable { .. })));
 
         let mut kv = SHAPE.pages(&*backend, 4);

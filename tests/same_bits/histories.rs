@@ -1,6 +1,6 @@
 //! However a prompt came into its pages, its logits are those of the plain run.
 
-use longhaul::spec::WeightDtype;
+use longhaul::spec::{KvDtype, WeightDtype};
 use proptest::prelude::*;
 
 use crate::common::{backends, open};
@@ -49,6 +49,7 @@ proptest! {
     fn no_history_changes_a_bit(
         family in 0..5usize,
         weights in prop::sample::select(vec![None, Some(WeightDtype::INT8), Some(WeightDtype::Int4)]),
+        kv in prop::sample::select(KvDtype::ALL.to_vec()),
         n_threads in 1..=3usize,
         salt in 0..1000usize,
         lengths in [1..340usize, 1..200usize, 1..70usize],
@@ -63,10 +64,10 @@ proptest! {
                 let mut tokens = prompt(config, lengths[i], i as u32);
                 let n_common = n_common.min(lengths[i]);
                 tokens[..n_common].copy_from_slice(&prompt(config, n_common, 9));
-                let expected = plain(&mut *load(&*backend, config, weights), &tokens);
+                let expected = plain(&mut *load(&*backend, config, weights, kv), &tokens);
                 (tokens, expected)
             });
-            let model = load(&*open(table, n_threads), config, weights);
+            let model = load(&*open(table, n_threads), config, weights, kv);
             let mut contexts = Contexts::new(model, salt, &prompts);
             // After the events, whatever is left.
             let rest = std::iter::repeat(&Event::Step([MAX_STEP_TOKENS / N_SEQS; N_SEQS]));

@@ -12,7 +12,7 @@ mod poison;
 mod truth;
 
 use longhaul::backend::{Backend, LoadOptions, Model};
-use longhaul::spec::{Logits, ModelConfig, PageId, StepBatch, Synthetic, TokenId, WeightDtype};
+use longhaul::spec::{KvDtype, Logits, ModelConfig, PageId, StepBatch, Synthetic, TokenId, WeightDtype};
 
 /// Most rows of a step here.
 const MAX_STEP_TOKENS: usize = 400;
@@ -21,9 +21,14 @@ const MAX_STEP_TOKENS: usize = 400;
 const N_PAGES: usize = 40;
 
 /// A model with random weights.
-fn load(backend: &dyn Backend, config: &ModelConfig, weights: Option<WeightDtype>) -> Box<dyn Model> {
-    let options =
-        LoadOptions { weights, n_pages: N_PAGES, max_step_tokens: MAX_STEP_TOKENS, max_logit_rows: MAX_STEP_TOKENS };
+fn load(backend: &dyn Backend, config: &ModelConfig, weights: Option<WeightDtype>, kv: KvDtype) -> Box<dyn Model> {
+    let options = LoadOptions {
+        weights,
+        kv,
+        n_pages: N_PAGES,
+        max_step_tokens: MAX_STEP_TOKENS,
+        max_logit_rows: MAX_STEP_TOKENS,
+    };
     backend.load(config, &Synthetic::from_config(config.clone(), 7), options).unwrap()
 }
 
@@ -48,9 +53,13 @@ fn same_bits(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-/// Fills a page of all layers with NaN.
+/// Fills a page of all layers with NaN: all of it where it holds bf16, the scales where it holds codes.
 fn poison(model: &mut dyn Model, page: PageId) {
-    let bytes: Vec<u8> =
-        std::iter::repeat_n(half::bf16::NAN.to_le_bytes(), model.kv().page_bytes() / 2).flatten().collect();
+    let spec = *model.kv().spec();
+    let head = match spec.dtype {
+        KvDtype::Bf16 => half::bf16::NAN.to_le_bytes().repeat(spec.head_dim),
+        KvDtype::Int8 => [vec![0x7f; spec.head_dim], f32::NAN.to_le_bytes().to_vec()].concat(),
+    };
+    let bytes = head.repeat(model.kv().page_bytes() / head.len());
     model.kv().import_page(page, &bytes).unwrap();
 }

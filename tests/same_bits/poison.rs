@@ -1,6 +1,6 @@
 //! A sequence that computes NaN does so alone.
 
-use longhaul::spec::{Logits, PageId, StepBatch};
+use longhaul::spec::{KvDtype, Logits, PageId, StepBatch};
 
 use crate::common::backends;
 use crate::tiny::tiny;
@@ -8,10 +8,10 @@ use crate::{load, plain, poison, prompt, same_bits};
 
 #[test]
 fn a_sequence_with_nan_in_its_pages_changes_no_bit_of_its_neighbours() {
-    for config in tiny() {
+    for (config, kv) in tiny().into_iter().zip(KvDtype::ALL.into_iter().cycle()) {
         let (tokens, poisoned) = (prompt(&config, 30, 1), prompt(&config, 5, 2));
         for backend in backends() {
-            let mut model = load(&*backend, &config, None);
+            let mut model = load(&*backend, &config, None, kv);
             let expected = plain(&mut *model, &tokens);
             (0..4).for_each(|page| poison(&mut *model, PageId(page)));
 

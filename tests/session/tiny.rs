@@ -4,7 +4,7 @@ use longhaul::backend::{LoadOptions, Model};
 use longhaul::cpu::{self, CpuOptions};
 use longhaul::engine::{Engine, GenerateOptions, Generated, Session, SessionOptions};
 use longhaul::spec::synthetic::Synthetic;
-use longhaul::spec::{ModelConfig, TokenId};
+use longhaul::spec::{KvDtype, ModelConfig, TokenId};
 
 use crate::families::tiny;
 
@@ -21,16 +21,25 @@ pub fn config() -> ModelConfig {
     ModelConfig { n_heads: 2, n_kv_heads: 1, head_dim: 32, max_len: MAX_LEN, ..tiny().swap_remove(0) }
 }
 
-/// The model with `n_pages` KV pages, on the kernel table that would run by default.
+/// The model with `n_pages` KV pages in bf16, on the kernel table that would run by default.
 pub fn model(n_pages: usize) -> Box<dyn Model> {
-    let options = LoadOptions { weights: None, n_pages, max_step_tokens: 512, max_logit_rows: 128 };
+    model_of(KvDtype::Bf16, n_pages)
+}
+
+fn model_of(kv: KvDtype, n_pages: usize) -> Box<dyn Model> {
+    let options = LoadOptions { weights: None, kv, n_pages, max_step_tokens: 512, max_logit_rows: 128 };
     let backend = cpu::open(&CpuOptions { threads: Some(2), ..Default::default() }).unwrap();
     assert_eq!(backend.caps().page_len, PAGE_LEN);
     backend.load(&config(), &Synthetic::from_config(config(), 3), options).unwrap()
 }
 
 pub fn engine(n_pages: usize) -> Engine {
-    Engine::builder().model(model(n_pages)).build().unwrap()
+    engine_of(KvDtype::Bf16, n_pages)
+}
+
+/// An engine whose pages hold `kv`.
+pub fn engine_of(kv: KvDtype, n_pages: usize) -> Engine {
+    Engine::builder().model(model_of(kv, n_pages)).build().unwrap()
 }
 
 /// Some tokens, the same for the same seed.

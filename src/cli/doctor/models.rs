@@ -7,13 +7,13 @@ use longhaul::Result;
 use longhaul::dtype::Dtype;
 use longhaul::spec::checkpoint::Checkpoint;
 use longhaul::spec::synthetic::Preset;
-use longhaul::spec::{KvSpec, ModelConfig};
+use longhaul::spec::{KvDtype, KvSpec, ModelConfig};
 use longhaul::workload::report::MachineIdentity;
 use serde::Serialize;
 
 use crate::cli::model::{FETCHED, Source};
 
-/// What a model costs in keys and values.
+/// What a model costs in keys and values of bf16.
 #[derive(Serialize)]
 pub struct ModelFinding {
     name: String,
@@ -57,7 +57,7 @@ fn configs(dir: Option<&Path>, preset: Option<Preset>) -> Result<Vec<(String, Mo
 
 fn finding(name: String, config: &ModelConfig, machine: &MachineIdentity) -> ModelFinding {
     let (n_layers, n_kv_heads, head_dim) = (config.n_layers, config.n_kv_heads, config.head_dim);
-    let kv_bytes_per_token = KvSpec { n_layers, n_kv_heads, head_dim, dtype: Dtype::Bf16 }.bytes_per_token();
+    let kv_bytes_per_token = KvSpec { n_layers, n_kv_heads, head_dim, dtype: KvDtype::Bf16 }.bytes_per_token();
     let weights_bytes = n_weights(config) * Dtype::Bf16.size_bytes() as u64;
     let fitting_tokens = machine.memory_limit_bytes.saturating_sub(weights_bytes) / kv_bytes_per_token as u64;
     ModelFinding {

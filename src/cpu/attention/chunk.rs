@@ -2,28 +2,31 @@
 //!
 //! Masked is absent. A score that a row may not see is never read. A weight of such a key is zero and meets the key's value in the
 //! product all the same, which is nothing as long as the value is finite; pages that may hold others (`maybe_not_finite`) take a slow way,
-//! token by token, with the values that the token does not see replaced by zeros.
+//! token by token, with the values that the token does not see replaced by zeros. Codes are always finite, and the scale of a value that a row does not
+//! see is not multiplied with its weight (`widen`).
 
 use std::ops::Range;
 
 use super::block::Block;
-use super::scratch::strip_layout;
+use super::scratch::{AttentionScratch, strip_layout};
+use super::widen::Widened;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
+use crate::cpu::pages::{Head, LayerView};
 use crate::cpu::panel::PanelElement;
 use crate::cpu::product::{Product, Span};
 use crate::spec::PageId;
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS, TILE_DEPTH};
 
 /// Pages of a chunk.
-const CHUNK_PAGES: usize = CHUNK_LEN / PAGE_LEN;
+pub(super) const CHUNK_PAGES: usize = CHUNK_LEN / PAGE_LEN;
 
 /// Keys of a chunk that lie in one page, in whole tiles.
 #[derive(Clone, Copy)]
-struct PageSpan {
-    page: PageId,
+pub(super) struct PageSpan {
+    pub(super) page: PageId,
     /// First key, within the chunk.
-    first: usize,
+    pub(super) first: usize,
     /// Keys; a multiple of 32.
     len: usize,
 }
@@ -33,6 +36,15 @@ impl PageSpan {
     #[inline(always)]
     fn first_slot(&self) -> usize {
         self.first % PAGE_LEN
+    }
+
+    /// The key panels and the value panels of its page, as they lie or widened.
+    #[inline(always)]
+    fn panels<'a>(&self, layer: &LayerView<'a>, widened: &'a Widened, kv_head: usize) -> (&'a [u16], &'a [u16]) {
+        match layer.head(self.page, kv_head) {
+            Head::Bf16(panels) => panels.split_at(layer.layout.k_len()),
+            Head::Int8(_) => widened.page(self.first / PAGE_LEN),
+        }
     }
 
     /// The span as a part of the depth of a product with its page's values.
@@ -56,7 +68,11 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         for span in self.page_spans(chunk, &tiles) {
             self.scores(isa, strip, span);
         }
-        self.softmax(isa, chunk, strip, &tiles);
+        if self.args.layer.is_int8() {
+            self.softmax::<I, true>(isa, chunk, strip, &tiles);
+        } else {
+            self.softmax::<I, false>(isa, chunk, strip, &tiles);
+        }
         if self.page_spans(chunk, &tiles).any(|span| self.args.layer.maybe_not_finite(span.page)) {
             self.values_isolated(isa, chunk, strip, &tiles);
         } else {
@@ -76,7 +92,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
 
     /// Cuts keys `tiles` of a chunk at page borders.
     #[inline(always)]
-    fn page_spans(&self, chunk: usize, tiles: &Range<usize>) -> impl Iterator<Item = PageSpan> + use<L, O> {
+    pub(super) fn page_spans(&self, chunk: usize, tiles: &Range<usize>) -> impl Iterator<Item = PageSpan> + use<L, O> {
         let table = self.args.ragged.page_table(self.task.seq as usize);
         let Range { start, end } = *tiles;
         let mut pages = [PageId(0); CHUNK_PAGES];
@@ -93,17 +109,18 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     #[inline(always)]
     fn scores<I: Isa<Lhs = L>>(&mut self, isa: I, strip: &Range<usize>, span: PageSpan) {
         let depth = self.args.layer.layout.k_depth;
-        let (keys, _) = self.args.layer.head(span.page, self.task.kv_head as usize);
+        let AttentionScratch { q, scores, widened, .. } = &mut *self.scratch;
+        let (keys, _) = span.panels(&self.args.layer, widened, self.task.kv_head as usize);
         let layout = strip_layout::<I>(CHUNK_LEN / PANEL_COLS);
         isa.product(Product {
-            lhs: &self.scratch.q,
+            lhs: q,
             lhs_depth: depth,
             first_row: strip.start,
             n_rows: strip.len(),
             spans: &[Span { first_k: 0, depth, panels: &keys[span.first_slot() * depth..] }],
             panel_stride: PANEL_COLS * depth,
             n_panels: span.len / PANEL_COLS,
-            out: &mut self.scratch.scores[layout.index(0, span.first / PANEL_COLS)..],
+            out: &mut scores[layout.index(0, span.first / PANEL_COLS)..],
             layout,
             accumulate: false,
         });
@@ -114,15 +131,15 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     fn values<I: Isa<Lhs = L>>(&mut self, isa: I, chunk: usize, strip: &Range<usize>, tiles: &Range<usize>) {
         let mut spans = [Span { first_k: 0, depth: 0, panels: &[][..] }; CHUNK_PAGES];
         let mut n_spans = 0;
-        for span in self.page_spans(chunk, tiles) {
-            let (_, values) = self.args.layer.head(span.page, self.task.kv_head as usize);
+        let (head_dim, page_spans) = (self.head_dim(), self.page_spans(chunk, tiles));
+        let AttentionScratch { widened, probs, chunk_values, .. } = &mut *self.scratch;
+        for span in page_spans {
+            let (_, values) = span.panels(&self.args.layer, widened, self.task.kv_head as usize);
             spans[n_spans] = span.of_values(values);
             n_spans += 1;
         }
-        let head_dim = self.head_dim();
-        let scratch = &mut *self.scratch;
-        let out = ChunkValues { out: &mut scratch.chunk_values, head_dim };
-        out.add(isa, &scratch.probs, strip.len(), &spans[..n_spans], false);
+        let out = ChunkValues { out: chunk_values, head_dim };
+        out.add(isa, probs, strip.len(), &spans[..n_spans], false);
     }
 
     /// As [`Block::values`], page by page and token by token: what a token does not see is zero in its copy of the page's values.
@@ -131,10 +148,10 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         let (head_dim, group) = (self.head_dim(), self.args.geometry.group);
         let layout = strip_layout::<I>(head_dim / PANEL_COLS);
         for span in self.page_spans(chunk, tiles) {
-            let (_, values) = self.args.layer.head(span.page, self.task.kv_head as usize);
             for token in strip.start / group..strip.end.div_ceil(group) {
                 let seen = self.visible(chunk, token * group);
                 let scratch = &mut *self.scratch;
+                let (_, values) = span.panels(&self.args.layer, &scratch.widened, self.task.kv_head as usize);
                 clean(&mut scratch.clean_values, values, head_dim, span.first - span.first_slot(), &seen);
                 scratch.isolated.copy_from_slice(&scratch.chunk_values);
                 let out = ChunkValues { out: &mut scratch.isolated, head_dim };

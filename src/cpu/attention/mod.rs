@@ -12,6 +12,7 @@ mod plan;
 mod scratch;
 mod softmax;
 mod state;
+mod widen;
 
 pub use plan::{AttentionPlan, PlanLimits};
 pub use scratch::{AttentionScratch, Geometry};

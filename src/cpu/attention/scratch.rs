@@ -1,6 +1,7 @@
 //! The shape of attention, and a thread's memory for it.
 
 use super::state::State;
+use super::widen::Widened;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
@@ -34,6 +35,8 @@ impl Geometry {
 pub struct AttentionScratch<L> {
     /// `[rows][k_depth]` queries.
     pub(super) q: Buffer<L>,
+    /// The chunk that the block is at, where keys and values are stored as codes.
+    pub(super) widened: Widened,
     /// Scores of a strip over a chunk.
     pub(super) scores: Buffer<f32>,
     /// `[strip][CHUNK_LEN]` weights.
@@ -74,6 +77,7 @@ impl<L: LhsElement> AttentionScratch<L> {
         let zeros = |n: usize| vec![0.0; n];
         Self {
             q: lhs(rows, head_dim.next_multiple_of(TILE_DEPTH)),
+            widened: Widened::new(geometry),
             scores: Buffer::zeroed(strip * CHUNK_LEN),
             probs: lhs(strip, CHUNK_LEN),
             all_see: false,

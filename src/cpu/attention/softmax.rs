@@ -18,9 +18,10 @@ const BATCH: usize = 16;
 
 impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// Turns the scores of rows `strip`, of which a row's visible keys count, into weights `exp(s * scale - max)`, zero elsewhere in the tiles of
-    /// keys `tiles`; leaves maxima and sums. A sum is taken in sixteen lanes, before the weights are rounded.
+    /// keys `tiles`; leaves maxima and sums. A sum is taken in sixteen lanes, before the weights are rounded. Where keys and values are `CODES` the
+    /// products become scores first, and the weights are multiplied with the values' scales last.
     #[inline(always)]
-    pub(super) fn softmax<I: Isa<Lhs = L>>(
+    pub(super) fn softmax<I: Isa<Lhs = L>, const CODES: bool>(
         &mut self,
         isa: I,
         chunk: usize,
@@ -33,11 +34,14 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         for first in (0..strip.len()).step_by(BATCH) {
             let rows = first..strip.len().min(first + BATCH);
             for row in rows.clone() {
+                if CODES {
+                    self.scale_scores(isa, tiles, row);
+                }
                 let scores = Scores::new::<I>(&self.scratch.scores, row, self.visible_of(chunk, strip, tiles, row));
-                self.scratch.chunk_max[row] = scores.max(isa) * self.args.geometry.scale;
+                self.scratch.chunk_max[row] = scores.max(isa) * self.score_factor::<CODES>();
             }
             for row in rows {
-                self.weights(isa, chunk, strip, tiles, row);
+                self.weights::<I, CODES>(isa, chunk, strip, tiles, row);
             }
         }
     }
@@ -48,8 +52,14 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         if self.scratch.all_see { tiles.clone() } else { self.visible(chunk, strip.start + row) }
     }
 
+    /// What a product is still to be multiplied with to be a score.
     #[inline(always)]
-    fn weights<I: Isa<Lhs = L>>(
+    fn score_factor<const CODES: bool>(&self) -> f32 {
+        if CODES { 1.0 } else { self.args.geometry.scale }
+    }
+
+    #[inline(always)]
+    fn weights<I: Isa<Lhs = L>, const CODES: bool>(
         &mut self,
         isa: I,
         chunk: usize,
@@ -57,19 +67,23 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         tiles: &Range<usize>,
         row: usize,
     ) {
-        let (scale, shift) = (isa.splat(self.args.geometry.scale), isa.splat(self.scratch.chunk_max[row]));
+        let (scale, shift) = (isa.splat(self.score_factor::<CODES>()), isa.splat(self.scratch.chunk_max[row]));
         let visible = self.visible_of(chunk, strip, tiles, row);
-        let AttentionScratch { scores, probs, chunk_sum, .. } = &mut *self.scratch;
+        let AttentionScratch { scores, probs, chunk_sum, widened, .. } = &mut *self.scratch;
         let scores = Scores::new::<I>(scores, row, visible);
         let all_count = scores.visible.start <= tiles.start && tiles.end <= scores.visible.end;
         let mut sum = isa.splat(0.0);
         for panel in (tiles.start / PANEL_COLS..tiles.end / PANEL_COLS).step_by(2) {
-            let (a, b) = if all_count {
+            let (mut a, mut b) = if all_count {
                 (scores.all_weights(isa, panel, scale, shift), scores.all_weights(isa, panel + 1, scale, shift))
             } else {
                 (scores.weights(isa, panel, scale, shift), scores.weights(isa, panel + 1, scale, shift))
             };
             sum = isa.add(isa.add(sum, a), b);
+            if CODES {
+                a = widened.scaled_weights(isa, a, panel * PANEL_COLS, &scores.visible);
+                b = widened.scaled_weights(isa, b, (panel + 1) * PANEL_COLS, &scores.visible);
+            }
             let out = &mut probs[L::index(row, panel * PANEL_COLS, CHUNK_LEN)..];
             L::store_pair(isa, a, b, out.first_chunk_mut().unwrap());
         }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `panels` | weights, quantised and packed |
 //! | `rows` | left operands, quantised |
+//! | `symmetric` | how a group becomes 8 bits; keys and values too |
 //! | `dots` | the integer instructions that a kernel table must offer |
 //! | `product` | the kernel |
 
@@ -14,8 +15,10 @@ mod dots;
 mod panels;
 mod product;
 mod rows;
+mod symmetric;
 
 pub use dots::{Dots, PREFETCH_LINES};
 pub use panels::{Line, QuantPanels, Width};
 pub use product::QuantProduct;
 pub use rows::{Group, TILE_CODES, TILE_ROWS};
+pub use symmetric::Symmetric;

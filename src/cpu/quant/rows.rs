@@ -1,13 +1,14 @@
 //! Left operands of products with quantised weights: rows of f32 quantised to 8 bits, group by group like the weights that they meet.
 
 use super::panels::QuantPanels;
+use super::symmetric::Symmetric;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::matrix::Matrix;
 use crate::cpu::parallel::for_each_task;
 use crate::cpu::pointwise::load_padded;
-use crate::spec::contract::{QUANT_TINY, TILE_DEPTH};
+use crate::spec::contract::TILE_DEPTH;
 
 /// Rows that one task quantises: those of a tile.
 const TASK_ROWS: usize = TILE_ROWS;
@@ -152,29 +153,17 @@ impl<I: Isa> Kernel<I> for QuantiseRow<'_> {
 impl QuantiseRow<'_> {
     #[inline(always)]
     fn quantise_group<I: Isa>(&mut self, isa: I, x: &[f32], group: usize) -> Group {
-        /// 1.5 * 2^23: added, it rounds to an integer and leaves that in the low bits.
-        const ROUND: f32 = 12_582_912.0;
-        let zero = isa.splat(0.0);
-        let (mut max, mut invalid) = (zero, zero);
-        for k in (0..x.len()).step_by(16) {
-            let x = load_padded(isa, x, k);
-            max = isa.max(max, isa.max(x, isa.sub(zero, x)));
-            // 0, or NaN where an element is not finite.
-            invalid = isa.add(invalid, isa.mul(x, zero));
-        }
-        let (max, invalid) = (isa.reduce_max(max), isa.reduce_add(invalid));
-        let (scale, inverse) = if max < QUANT_TINY { (0.0, 0.0) } else { (max / 127.0, 127.0 / max) };
-        let (inverse, round) = (isa.splat(inverse), isa.splat(ROUND));
+        let symmetric = Symmetric::of(isa, x);
         let mut sum = 0;
         for k in (0..self.order.padded_len()).step_by(16) {
             let first = self.order.codes(self.row, group, k);
             let codes = self.codes[first..].first_chunk_mut().unwrap();
-            isa.store_low_bytes(isa.add(isa.mul(load_padded(isa, x, k), inverse), round), codes);
+            symmetric.codes(isa, load_padded(isa, x, k), codes);
             for code in *codes {
                 sum += i32::from(code as i8);
             }
         }
-        let scale = scale + invalid;
+        let scale = symmetric.scale;
         Group { scale, sum, total: sum as f32 * scale }
     }
 }

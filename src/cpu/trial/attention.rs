@@ -4,9 +4,8 @@ use ndarray::{Array3, ArrayView3};
 
 use super::{Cost, ROTATED_BYTES, Trial, numbers, widen};
 use crate::backend::{Backend, KvPages};
-use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot};
+use crate::spec::{AttentionArgs, KvDtype, KvSpec, PageId, Ragged, Slot};
 
 /// Pages that differ; the others are copies of them.
 const DISTINCT_PAGES: usize = 8;
@@ -29,13 +28,15 @@ impl Heads {
     pub const SMOLLM2_135M: Self = Self { n_heads: 9, n_kv_heads: 3, head_dim: 64 };
 }
 
-/// Causal attention of `n_rows` new rows in each of `n_seqs` sequences, of which each has `kv_len` tokens with them. KV is bf16.
+/// Causal attention of `n_rows` new rows in each of `n_seqs` sequences, of which each has `kv_len` tokens with them.
 #[derive(Debug, Clone)]
 pub struct AttentionShape {
     /// `kernel-sweep/decode/b8/kv32k`
     pub name: String,
     /// Heads.
     pub heads: Heads,
+    /// What keys and values are stored as.
+    pub kv: KvDtype,
     /// Sequences.
     pub n_seqs: usize,
     /// Rows of each sequence: 1 in decode.
@@ -49,13 +50,13 @@ pub struct AttentionShape {
 impl AttentionShape {
     /// Operations as [`AttentionArgs::flops`]; the bytes of keys and values, shared ones once, and of q and the result in f32.
     pub fn cost(&self) -> Cost {
-        let Heads { n_heads, n_kv_heads, head_dim } = self.heads;
+        let Heads { n_heads, head_dim, .. } = self.heads;
         // Row i of a sequence sees kv_len - n_rows + i + 1 tokens.
         let visible = self.n_rows * (self.kv_len - self.n_rows) + self.n_rows * (self.n_rows + 1) / 2;
         let activations = 2 * 4 * self.n_seqs * self.n_rows * n_heads * head_dim;
         Cost {
             flops: (4 * self.n_seqs * visible * n_heads * head_dim) as u64,
-            bytes: (self.n_kept() * 4 * n_kv_heads * head_dim + activations) as u64,
+            bytes: (self.n_kept() * self.token_bytes() + activations) as u64,
             integers: false,
             from_memory: self.n_rows == 1,
         }
@@ -63,8 +64,13 @@ impl AttentionShape {
 
     /// Bytes of memory that a trial takes.
     pub fn pool_bytes(&self, page_len: usize, n_trials: usize) -> u64 {
-        let layer = (self.n_pages(page_len) * page_len * 4 * self.heads.n_kv_heads * self.heads.head_dim) as u64;
+        let layer = (self.n_pages(page_len) * page_len * self.token_bytes()) as u64;
         layer * self.n_layers(n_trials)
+    }
+
+    /// Bytes of one token's key and value in one layer.
+    fn token_bytes(&self) -> usize {
+        2 * self.heads.n_kv_heads * self.kv.head_bytes(self.heads.head_dim)
     }
 
     /// Tokens whose keys and values are kept: shared ones once.
@@ -79,7 +85,7 @@ impl AttentionShape {
 
     /// Layers that take turns when `n_trials` trials do: enough for memory to be what is measured where there are few rows.
     fn n_layers(&self, n_trials: usize) -> u64 {
-        let bytes = (self.n_kept() * 4 * self.heads.n_kv_heads * self.heads.head_dim * n_trials) as u64;
+        let bytes = (self.n_kept() * self.token_bytes() * n_trials) as u64;
         if self.n_rows > 1 { 1 } else { ROTATED_BYTES.div_ceil(bytes) }
     }
 
@@ -90,7 +96,7 @@ impl AttentionShape {
     pub fn ready(&self, backend: &dyn Backend, n_trials: usize) -> Result<AttentionTrial> {
         let (page_len, Heads { n_heads, n_kv_heads, head_dim }) = (backend.caps().page_len, self.heads);
         let n_layers = self.n_layers(n_trials) as usize;
-        let spec = KvSpec { n_layers, n_kv_heads, head_dim, dtype: Dtype::Bf16 };
+        let spec = KvSpec { n_layers, n_kv_heads, head_dim, dtype: self.kv };
         let n_pages = self.n_pages(page_len);
         let mut kv = backend.kv(&spec, n_pages)?;
         let n_distinct = DISTINCT_PAGES.min(n_pages);
@@ -190,7 +196,8 @@ mod tests {
     #[test]
     fn costs_are_those_of_the_arguments() {
         let (heads, name) = (Heads::SMOLLM2_135M, String::new());
-        let shape = AttentionShape { name, heads, n_seqs: 3, n_rows: 5, kv_len: 300, shared_len: 128 };
+        let kv = KvDtype::Bf16;
+        let shape = AttentionShape { name, heads, kv, n_seqs: 3, n_rows: 5, kv_len: 300, shared_len: 128 };
         let backend = crate::cpu::open(&crate::cpu::CpuOptions { threads: Some(1), ..Default::default() }).unwrap();
         let trial = shape.ready(&*backend, 1).unwrap();
         let Tables { row_offsets, starts, page_offsets, pages } = &trial.tables;
@@ -199,6 +206,9 @@ mod tests {
         assert_eq!(shape.cost().flops, args.flops());
         // Two pages are shared; the other three belong to one sequence each.
         assert_eq!(shape.n_pages(64), 2 + 3 * 3);
-        assert_eq!(shape.cost().bytes, (128 + 3 * 172) * 2 * 3 * 64 * 2 + 2 * 4 * 15 * 9 * 64);
+        let activations = 2 * 4 * 15 * 9 * 64;
+        assert_eq!(shape.cost().bytes, (128 + 3 * 172) * 2 * 3 * 64 * 2 + activations);
+        let int8 = AttentionShape { kv: KvDtype::Int8, ..shape };
+        assert_eq!(int8.cost().bytes, (128 + 3 * 172) * 2 * 3 * (64 + 4) + activations);
     }
 }

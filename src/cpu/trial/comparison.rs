@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::cpu::roofline::{self, Roof};
 use crate::cpu::{CpuOptions, TableStatus, open, tables};
 use crate::error::Result;
-use crate::spec::WeightDtype;
+use crate::spec::{KvDtype, WeightDtype};
 use crate::spec::synthetic::Preset;
 
 /// Rounds in which every table is measured once, in turn; the middle one counts.
@@ -103,6 +103,7 @@ fn matmul_shapes() -> Vec<MatmulShape> {
 fn attention_shapes() -> Vec<AttentionShape> {
     let heads = Heads::LLAMA31_8B;
     let shape = |name: &str, n_seqs, n_rows, kv_len, shared_len| AttentionShape {
+        kv: KvDtype::Bf16,
         name: format!("llama-3.1-8b/{name}"),
         heads,
         n_seqs,

@@ -3,9 +3,8 @@
 use half::bf16;
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::spec::KvSpec;
+use crate::spec::{KvDtype, KvSpec};
 
 /// Partitions of a core, on which features lie.
 pub const PARTITIONS: usize = 128;
@@ -62,7 +61,7 @@ impl PageLayout {
     pub fn new(spec: &KvSpec, page_len: usize) -> Result<Self> {
         let KvSpec { n_layers, n_kv_heads, head_dim, dtype } = *spec;
         let unavailable = |what: String, why: &str| Err(Error::Unavailable { what, why: why.into() });
-        if dtype != Dtype::Bf16 {
+        if dtype != KvDtype::Bf16 {
             return unavailable(format!("a KV cache of {dtype}"), "the Neuron kernels keep keys and values in bf16");
         }
         if !HEAD_DIMS.contains(&head_dim) {

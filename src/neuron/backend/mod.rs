@@ -33,9 +33,8 @@ use super::device::{Core, Runtime};
 use super::error::NeuronError;
 use super::neff::Target;
 use crate::backend::{Backend, Caps, KvPages, LoadOptions, Model, PackedMatrix};
-use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::spec::{KvSpec, ModelConfig, WeightDtype, WeightSource, WeightView};
+use crate::spec::{KvDtype, KvSpec, ModelConfig, WeightDtype, WeightSource, WeightView};
 
 /// The runtime's own variable for the number of physical cores that make a logical one.
 const LNC_VARIABLE: &str = "NEURON_LOGICAL_NC_CONFIG";
@@ -81,7 +80,7 @@ pub fn open(options: &NeuronOptions) -> Result<Box<dyn Backend>> {
         chunk_len: page_len,
         head_dims: Some(&HEAD_DIMS),
         weight_dtypes: vec![WeightDtype::Bf16],
-        kv_dtypes: vec![Dtype::Bf16],
+        kv_dtypes: vec![KvDtype::Bf16],
         n_threads: lnc as usize,
         memory_bytes,
     };

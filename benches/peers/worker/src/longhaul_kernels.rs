@@ -47,7 +47,7 @@ pub fn matmul(n_threads: usize, dtype: &str, case: &MatmulCase) -> Result<Prepar
 pub fn attention(n_threads: usize, dtype: &str, case: &AttentionCase) -> Result<Prepared> {
     let &AttentionCase { batch, q_len, kv_len, n_heads, n_kv_heads, head_dim, rotated_bytes } = case;
     let backend = backend(n_threads, None)?;
-    let spec = KvSpec { n_layers: 1, n_kv_heads, head_dim, dtype: kv_dtype(dtype)? };
+    let spec = KvSpec { n_layers: 1, n_kv_heads, head_dim, dtype: dtype.parse()? };
     let copies = n_copies(rotated_bytes, (batch * kv_len * spec.bytes_per_token()) as u64);
     let page_len = backend.caps().page_len;
     let n_pages = kv_len.div_ceil(page_len);
@@ -77,13 +77,6 @@ pub fn attention(n_threads: usize, dtype: &str, case: &AttentionCase) -> Result<
     attend(&mut out)?;
     let check = pattern::ends(out.as_slice().expect("row-major"));
     Ok(Prepared { run: Box::new(move || attend(&mut out)), check })
-}
-
-fn kv_dtype(name: &str) -> Result<Dtype> {
-    match name {
-        "bf16" => Ok(Dtype::Bf16),
-        _ => Err(format!("no keys and values of {name}").into()),
-    }
 }
 
 /// Fills a sequence of `kv_len` tokens in the pages from `first_page` on.

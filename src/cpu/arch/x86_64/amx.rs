@@ -129,6 +129,10 @@ impl Isa for Amx {
         self.0.store_low_bytes(x, out);
     }
     #[inline(always)]
+    fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
+        self.0.widen_codes(codes, out);
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         self.0.add(a, b)
     }

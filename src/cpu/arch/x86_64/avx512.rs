@@ -154,6 +154,20 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
+        // SAFETY: AVX-512 as above; the load is the array's 32 bytes and the store the array's 64, and neither needs alignment.
+        unsafe {
+            // Two codes to a lane, the second in its upper byte; as f32 their lower halves are zero.
+            let pairs = _mm512_cvtepi16_epi32(_mm256_loadu_si256(codes.as_ptr().cast()));
+            let first = _mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(pairs));
+            let first = _mm512_castps_si512(_mm512_cvtepi32_ps(first));
+            let second = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_srai_epi32::<8>(pairs)));
+            let widened = _mm512_or_si512(_mm512_srli_epi32::<16>(first), second);
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), widened);
+        }
+    }
+
+    #[inline(always)]
     fn mul_unless_lt(self, x: __m512, limit: __m512, a: __m512, b: __m512) -> __m512 {
         avx512!(_mm512_maskz_mul_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, limit), a, b))
     }
