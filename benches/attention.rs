@@ -6,7 +6,8 @@
 //!     cargo bench --bench attention -- 'kernel-sweep/append/q512/.*/amx/2-threads'
 //!
 //! `append/qQ/kvL` appends Q tokens behind L; `decode/bB/kvL` has B sequences of L tokens; `shared15k/bB` has B sequences of 16,000 of which
-//! 14,976 (234 pages) are shared, and `private16k/bB` the same of which none are. k is 1,000. In decode the pages rotate through 1.25 GiB at least. What does not fit
+//! 14,976 (234 pages) are shared, and `private16k/bB` the same of which none are; `.../int8kv` has keys and values in int8, everything else in bf16. k is
+//! 1,000. In decode the pages rotate through 1.25 GiB at least. What does not fit
 //! into half of the memory is left out, and said.
 
 mod common;
@@ -15,6 +16,7 @@ use common::{Roofs, Setup};
 use criterion::{Criterion, criterion_group, criterion_main};
 use longhaul::backend::Backend;
 use longhaul::cpu::trial::{AttentionShape, AttentionTrial, Heads, Trial};
+use longhaul::spec::KvDtype;
 use longhaul::{cpu, reference};
 use ndarray::{Array3, s};
 
@@ -26,11 +28,12 @@ const SHARED: usize = 234 * 64;
 const PREFILLS: [usize; 3] = [512, 2_000, 8_000];
 
 /// What runs when nothing is selected.
-const DEFAULT: [&str; 8] = [
+const DEFAULT: [&str; 9] = [
     "smollm2-135m/decode/b1/kv8k",
     "smollm2-135m/prefill/2k",
     "kernel-sweep/append/q512/kv8k",
     "kernel-sweep/decode/b1/kv32k",
+    "kernel-sweep/decode/b1/kv32k/int8kv",
     "kernel-sweep/decode/b8/kv8k",
     "kernel-sweep/shared15k/b8",
     "kernel-sweep/private16k/b8",
@@ -60,6 +63,7 @@ fn shapes() -> Vec<AttentionShape> {
     let shape = |heads, name: String, n_seqs, n_rows, kv_len, shared_len| AttentionShape {
         name,
         heads,
+        kv: KvDtype::Bf16,
         n_seqs,
         n_rows,
         kv_len,
@@ -86,6 +90,11 @@ fn shapes() -> Vec<AttentionShape> {
     for kv in [1_000, 8_000] {
         shapes.push(shape(small, format!("smollm2-135m/decode/b1/kv{}", k(kv)), 1, 1, kv, 0));
     }
+    // Where keys and values are most of what is read or attended.
+    let in_int8 = |name: &str| ["/decode/", "append/q512/", "prefill/2k"].iter().any(|part| name.contains(part));
+    let int8: Vec<_> = shapes.iter().filter(|shape| in_int8(&shape.name)).cloned().collect();
+    let renamed = |s: AttentionShape| AttentionShape { name: s.name + "/int8kv", kv: KvDtype::Int8, ..s };
+    shapes.extend(int8.into_iter().map(renamed));
     shapes
 }
 
@@ -104,7 +113,8 @@ fn ready(shape: &AttentionShape, backend: &dyn Backend) -> AttentionTrial {
     let [keys, values] = trial.distinct().map(|x| {
         let row = |i: usize| trial.distinct_row(shape.n_seqs - 1, i, page_len);
         let element = |(i, _, dim): (usize, usize, usize)| f64::from(x[[row(i), kv_head, dim]]);
-        Array3::from_shape_fn((shape.kv_len, 1, shape.heads.head_dim), element)
+        let x = Array3::from_shape_fn((shape.kv_len, 1, shape.heads.head_dim), element);
+        reference::stored(x, Some(shape.kv))
     });
     let q = trial.q();
     let q = q.slice(s![-1.., first_head.., ..]).mapv(f64::from);

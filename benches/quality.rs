@@ -1,9 +1,9 @@
-//! What quantised weights cost in quality: perplexity on a text, and how far the next-token distributions are from those of bf16 weights. Prints a
+//! What quantised weights, keys and values cost in quality: perplexity on a text, and how far the next-token distributions are from those of bf16. Prints a
 //! table, and with `-- --record NAME` writes `benches/records/NAME.json` (schema in BENCHMARKS.md).
 //!
 //!     cargo bench --bench quality -- --record smollm2-quality
 //!
-//! `-- int4` alone compares just that. The text is `tests/data/quality.txt`, read from its first token on as one context. Every position but the last predicts the next token.
+//! `-- int4` alone compares just that, `-- int4/int8` int4 weights with keys and values in int8. The text is `tests/data/quality.txt`, read from its first token on as one context. Every position but the last predicts the next token.
 
 #[path = "record/mod.rs"]
 mod record;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use longhaul::Result;
 use longhaul::backend::{Backend, LoadOptions, Model};
-use longhaul::spec::{Checkpoint, Logits, PageId, StepBatch, TokenId, WeightDtype};
+use longhaul::spec::{Checkpoint, KvDtype, Logits, PageId, StepBatch, TokenId, WeightDtype};
 use longhaul::text::{SpecialTokens, Tokenizer};
 use record::Row;
 
@@ -20,8 +20,42 @@ use record::Row;
 const STEP_LEN: usize = 128;
 
 /// What is compared with bf16 unless the arguments name types.
-const DTYPES: [WeightDtype; 4] =
-    [WeightDtype::INT8, WeightDtype::Int8 { group_len: Some(32) }, WeightDtype::INT8_CHANNEL, WeightDtype::Int4];
+const VARIANTS: [Variant; 7] = [
+    Variant { weights: WeightDtype::INT8, kv: KvDtype::Bf16 },
+    Variant { weights: WeightDtype::Int8 { group_len: Some(32) }, kv: KvDtype::Bf16 },
+    Variant { weights: WeightDtype::INT8_CHANNEL, kv: KvDtype::Bf16 },
+    Variant { weights: WeightDtype::Int4, kv: KvDtype::Bf16 },
+    Variant { weights: WeightDtype::Bf16, kv: KvDtype::Int8 },
+    Variant { weights: WeightDtype::INT8, kv: KvDtype::Int8 },
+    Variant { weights: WeightDtype::Int4, kv: KvDtype::Int8 },
+];
+
+/// Types that a model runs as.
+#[derive(Clone, Copy)]
+struct Variant {
+    weights: WeightDtype,
+    kv: KvDtype,
+}
+
+impl Variant {
+    const BF16: Self = Self { weights: WeightDtype::Bf16, kv: KvDtype::Bf16 };
+
+    /// `int4` for weights, `int4/int8` for weights, keys and values.
+    fn named(text: &str) -> Option<Self> {
+        let (weights, kv) = text.split_once('/').unwrap_or((text, "bf16"));
+        Some(Self { weights: weights.parse().ok()?, kv: kv.parse().ok()? })
+    }
+}
+
+/// What rows of the record say.
+impl std::fmt::Display for Variant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.kv {
+            KvDtype::Bf16 => write!(f, "{} weights", self.weights),
+            KvDtype::Int8 => write!(f, "{} weights, int8 KV", self.weights),
+        }
+    }
+}
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -35,14 +69,14 @@ fn main() -> Result<()> {
     let tokens = Tokenizer::from_dir(&dir)?.encode(&text, SpecialTokens::AsText)?;
     let backend = longhaul::backend::detect(None)?;
     let mut rows = Vec::new();
-    let named: Vec<WeightDtype> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    for dtype in if named.is_empty() { DTYPES.to_vec() } else { named } {
-        let mut pair = Pair::load(&*backend, &dir, dtype, tokens.len())?;
+    let named: Vec<Variant> = std::env::args().skip(1).filter_map(|argument| Variant::named(&argument)).collect();
+    for variant in if named.is_empty() { VARIANTS.to_vec() } else { named } {
+        let mut pair = Pair::load(&*backend, &dir, variant, tokens.len())?;
         let distance = pair.read(&tokens)?;
         if rows.is_empty() {
-            rows.push(row(WeightDtype::Bf16, distance.bf16_perplexity(), "what the others are compared with"));
+            rows.push(row(Variant::BF16, distance.bf16_perplexity(), "what the others are compared with"));
         }
-        rows.extend(distance.rows(dtype));
+        rows.extend(distance.rows(variant));
     }
     record::print(&rows);
     let caps = backend.caps();
@@ -50,9 +84,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn row(dtype: WeightDtype, perplexity: f64, note: &str) -> Row {
+fn row(variant: Variant, perplexity: f64, note: &str) -> Row {
     Row {
-        what: format!("perplexity with {dtype} weights"),
+        what: format!("perplexity with {variant}"),
         at_least: serde_json::Value::Null,
         measured: perplexity,
         unit: "",
@@ -60,7 +94,7 @@ fn row(dtype: WeightDtype, perplexity: f64, note: &str) -> Row {
     }
 }
 
-/// The same model in bf16 and in another type.
+/// The same model in bf16 and in other types.
 struct Pair {
     bf16: Box<dyn Model>,
     other: Box<dyn Model>,
@@ -80,16 +114,16 @@ struct Distance {
 }
 
 impl Pair {
-    fn load(backend: &dyn Backend, dir: &Path, dtype: WeightDtype, n_tokens: usize) -> Result<Self> {
+    fn load(backend: &dyn Backend, dir: &Path, variant: Variant, n_tokens: usize) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
         let n_pages = n_tokens.div_ceil(backend.caps().page_len);
-        let load = |weights| {
-            let options =
-                LoadOptions { weights: Some(weights), n_pages, max_step_tokens: STEP_LEN, max_logit_rows: STEP_LEN };
+        let load = |Variant { weights, kv }| {
+            let (weights, max_step_tokens, max_logit_rows) = (Some(weights), STEP_LEN, STEP_LEN);
+            let options = LoadOptions { weights, kv, n_pages, max_step_tokens, max_logit_rows };
             backend.load(checkpoint.config(), &checkpoint, options)
         };
         let pages = (0..n_pages as u32).map(PageId).collect();
-        Ok(Self { bf16: load(WeightDtype::Bf16)?, other: load(dtype)?, pages })
+        Ok(Self { bf16: load(Variant::BF16)?, other: load(variant)?, pages })
     }
 
     fn read(&mut self, tokens: &[TokenId]) -> Result<Distance> {
@@ -126,7 +160,7 @@ impl Distance {
         (self.bf16_nll / self.n_predicted as f64).exp()
     }
 
-    fn rows(mut self, dtype: WeightDtype) -> [Row; 2] {
+    fn rows(mut self, variant: Variant) -> [Row; 2] {
         let n = self.kl.len();
         self.kl.sort_by(f64::total_cmp);
         let mean = self.kl.iter().sum::<f64>() / n as f64;
@@ -136,9 +170,9 @@ impl Distance {
             100.0 * self.same_best as f64 / n as f64
         );
         let perplexity = (self.other_nll / self.n_predicted as f64).exp();
-        let what = format!("mean KL of {dtype} weights from bf16 weights");
+        let what = format!("mean KL of {variant} from bf16 weights");
         let kl = Row { what, at_least: serde_json::Value::Null, measured: mean, unit: "nats", note };
-        [row(dtype, perplexity, &format!("output matrix in {}", dtype.of_head())), kl]
+        [row(variant, perplexity, &format!("output matrix in {}", variant.weights.of_head())), kl]
     }
 }
 

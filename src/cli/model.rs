@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use longhaul::engine::Engine;
-use longhaul::spec::{KvDtype, WeightDtype};
 use longhaul::spec::synthetic::Preset;
+use longhaul::spec::{KvDtype, WeightDtype};
 use longhaul::{Error, Result};
 
 use super::progress::{Progress, spinner};

@@ -141,7 +141,8 @@ impl Arithmetic {
         p.iter_mut().zip(tiles.clone()).filter(|(_, j)| seen.contains(j)).for_each(|(p, j)| *p = row.v.scaled(j, *p));
         let p = self.left_operand(p.view(), Dtype::Bf16);
         let value = |dim: usize| {
-            let v: Vec<f32> = tiles.clone().map(|j| if seen.contains(&j) { row.v.elements[j][dim] } else { 0.0 }).collect();
+            let v: Vec<f32> =
+                tiles.clone().map(|j| if seen.contains(&j) { row.v.elements[j][dim] } else { 0.0 }).collect();
             self.dot(&p, &v, Dtype::Bf16)
         };
         State { max, sum, values: (0..row.v.head_dim()).map(value).collect() }

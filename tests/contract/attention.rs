@@ -6,7 +6,9 @@ use longhaul::spec::contract::CHUNK_LEN;
 use ndarray::{Array3, s};
 
 use super::sequence::{self, Sequence, Shape, attend};
-use super::{Backends, Errors, arithmetic, assert_close, assert_same_bits, errors, name, stored, takes_heads_of, to_f64};
+use super::{
+    Backends, Errors, arithmetic, assert_close, assert_same_bits, errors, name, stored, takes_heads_of, to_f64,
+};
 use longhaul::backend::Backend;
 
 /// Relative error of `exp` (see `emulation`).

@@ -11,8 +11,7 @@ use super::{Backends, arithmetic, assert_same_bits, name, stored};
 pub const N_PAGES: u32 = 24;
 
 /// A chunk of a prompt that ends inside a page, in the second of its chunks.
-pub const SHAPE: Shape =
-    Shape { n_kv_heads: 2, group: 3, head_dim: 64, n_tokens: 21, kv_len: 330, kv: KvDtype::Bf16 };
+pub const SHAPE: Shape = Shape { n_kv_heads: 2, group: 3, head_dim: 64, n_tokens: 21, kv_len: 330, kv: KvDtype::Bf16 };
 
 const WINDOWS: [Option<usize>; 2] = [None, Some(50)];
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use longhaul::backend::{KvPages, LoadOptions, Model};
 use longhaul::engine::{Engine, GenerateOptions, Session, SessionOptions};
 use longhaul::spec::{
-    Architecture, AttentionArgs, KvDtype, KvSpec, Logits, ModelConfig, PageId, RopeConfig, RopeScaling, Slot, StepBatch, TokenId,
+    Architecture, AttentionArgs, KvDtype, KvSpec, Logits, ModelConfig, PageId, RopeConfig, RopeScaling, Slot,
+    StepBatch, TokenId,
 };
 use longhaul::{Error, Result};
 use ndarray::{ArrayView3, ArrayViewMut3};
@@ -140,7 +141,8 @@ impl Toy {
             end_tokens: vec![END_TOKEN],
         };
         let spec = KvSpec { n_layers: 1, n_kv_heads: 1, head_dim: 2, dtype: KvDtype::Bf16 };
-        let options = LoadOptions { weights: None, kv: KvDtype::Bf16, n_pages, max_step_tokens: 64, max_logit_rows: 48 };
+        let options =
+            LoadOptions { weights: None, kv: KvDtype::Bf16, n_pages, max_step_tokens: 64, max_logit_rows: 48 };
         let pages = Pages { spec, slots: vec![[None; PAGE_LEN]; n_pages] };
         Self { config, options, pages, remote }
     }

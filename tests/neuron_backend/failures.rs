@@ -133,7 +133,8 @@ fn what_the_kernels_do_not_take_is_refused() {
     let programs = [matrix(20, 40), heads(2, 2, 64, &[0])].concat();
     on_the_stand_in("failures::what_the_kernels_do_not_take_is_refused", "2_34", &programs, |backend, fake| {
         let config = Synthetic::new(Preset::ALL[0], 1).config().clone();
-        let options = LoadOptions { weights: None, kv: KvDtype::Bf16, n_pages: 1, max_step_tokens: 1, max_logit_rows: 1 };
+        let options =
+            LoadOptions { weights: None, kv: KvDtype::Bf16, n_pages: 1, max_step_tokens: 1, max_logit_rows: 1 };
         let source = Synthetic::new(Preset::ALL[0], 1);
         let error = backend.load(&config, &source, options).map(drop).unwrap_err();
         assert!(error.to_string().contains("one program"), "{error}");

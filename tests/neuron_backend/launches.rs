@@ -11,7 +11,8 @@ use crate::contract::sequence::{Sequence, Shape, attend};
 use crate::contract_programs::{PAGE_LEN, heads};
 use crate::stand_in::on_the_stand_in;
 
-const SHAPE: Shape = Shape { n_kv_heads: 2, group: 2, head_dim: 64, n_tokens: 1, kv_len: PAGE_LEN + 3, kv: KvDtype::Bf16 };
+const SHAPE: Shape =
+    Shape { n_kv_heads: 2, group: 2, head_dim: 64, n_tokens: 1, kv_len: PAGE_LEN + 3, kv: KvDtype::Bf16 };
 
 /// Appends a part of the tokens of several sequences in one call, as a step does.
 fn append(kv: &mut dyn KvPages, sequences: &[&Sequence], part: impl Fn(&Sequence) -> std::ops::Range<usize>) {

@@ -66,7 +66,11 @@ fn check(config: &ModelConfig, dtype: WeightDtype, kv: KvDtype) {
         let (_, emulated) = emulations.iter().find(|(a, _)| *a == arithmetic).unwrap();
         let found = plain(&mut *load(&*backend, config, Some(dtype), kv), &tokens);
         for (position, (found, emulated)) in found.iter().zip(emulated).enumerate() {
-            assert!(same_bits(found, emulated), "{name}, {:?} in {dtype}, KV in {kv}, position {position}", config.architecture);
+            assert!(
+                same_bits(found, emulated),
+                "{name}, {:?} in {dtype}, KV in {kv}, position {position}",
+                config.architecture
+            );
         }
         let square = |x: f64| x * x;
         let error: f64 = found.concat().iter().zip(&exact).map(|(f, e)| square(f64::from(*f) - e)).sum();

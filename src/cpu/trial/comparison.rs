@@ -7,8 +7,8 @@ use crate::backend::Backend;
 use crate::cpu::roofline::{self, Roof};
 use crate::cpu::{CpuOptions, TableStatus, open, tables};
 use crate::error::Result;
-use crate::spec::{KvDtype, WeightDtype};
 use crate::spec::synthetic::Preset;
+use crate::spec::{KvDtype, WeightDtype};
 
 /// Rounds in which every table is measured once, in turn; the middle one counts.
 const ROUNDS: usize = 5;
