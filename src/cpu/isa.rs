@@ -141,6 +141,10 @@ pub trait Isa: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch_write(self, _x: &f32) {}
 
+    /// Asks for the cache line of `x` in the second cache.
+    #[inline(always)]
+    fn prefetch_far(self, _x: &u8) {}
+
     /// Rows times bf16 panels.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
 
@@ -194,6 +198,12 @@ impl<I: Isa, const SUMS: usize> Kernel<I> for RegisterLoop<SUMS> {
             std::hint::black_box(&lanes);
         }
     }
+}
+
+/// Runs a kernel from within another as a function of its own, so that the compiler keeps it out of the other's registers.
+#[inline(never)]
+pub fn run_apart<I: Isa>(isa: I, kernel: impl Kernel<I>) {
+    isa.run(kernel);
 }
 
 /// Work that is compiled once per instruction set, with its arguments.

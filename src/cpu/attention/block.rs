@@ -47,7 +47,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         self.load_queries(isa);
         let layout = strip_layout::<I>(head_dim / PANEL_COLS);
         for (i, chunk) in (self.task.first_chunk..self.task.end_chunk).enumerate() {
-            self.widen(isa, chunk as usize);
+            self.begin_chunk::<I>();
             self.chunk(isa, chunk as usize, &(0..n_rows));
             // SAFETY: as above.
             let out = unsafe { part_state(parts, part.first + i * state_len(n_rows, head_dim), n_rows, head_dim) };
@@ -82,7 +82,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         self.load_queries(isa);
         self.scratch.state(0, n_rows, head_dim).clear();
         for chunk in self.task.first_chunk..self.task.end_chunk {
-            self.widen(isa, chunk as usize);
+            self.begin_chunk::<I>();
             for first in (0..n_rows).step_by(I::ATTENTION_ROWS) {
                 let strip = first..n_rows.min(first + I::ATTENTION_ROWS);
                 self.chunk(isa, chunk as usize, &strip);

@@ -65,18 +65,37 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
             self.scratch.chunk_sum[..strip.len()].fill(0.0);
             return;
         }
+        if self.args.layer.is_int8() {
+            return self.chunk_of_codes(isa, chunk, strip, &tiles);
+        }
         for span in self.page_spans(chunk, &tiles) {
             self.scores(isa, strip, span);
         }
-        if self.args.layer.is_int8() {
-            self.softmax::<I, true>(isa, chunk, strip, &tiles);
-        } else {
-            self.softmax::<I, false>(isa, chunk, strip, &tiles);
-        }
+        self.softmax::<I, false>(isa, chunk, strip, &tiles);
         if self.page_spans(chunk, &tiles).any(|span| self.args.layer.maybe_not_finite(span.page)) {
             self.values_isolated(isa, chunk, strip, &tiles);
         } else {
             self.values(isa, chunk, strip, &tiles);
+        }
+    }
+
+    /// As [`Block::chunk`], of keys and values that are widened first; codes are finite.
+    #[inline(always)]
+    fn chunk_of_codes<I: Isa<Lhs = L>>(&mut self, isa: I, chunk: usize, strip: &Range<usize>, tiles: &Range<usize>) {
+        for span in self.page_spans(chunk, tiles) {
+            self.widen_keys(isa, chunk, span);
+            self.scores(isa, strip, span);
+        }
+        self.softmax_of_codes(isa, chunk, strip, tiles);
+        let by_page = !self.scratch.widened.is_shared();
+        for span in self.page_spans(chunk, tiles) {
+            self.widen_values(isa, chunk, span);
+            if by_page {
+                self.values_of_page(isa, strip, span, span.first > tiles.start);
+            }
+        }
+        if !by_page {
+            self.values(isa, chunk, strip, tiles);
         }
     }
 
@@ -140,6 +159,16 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         }
         let out = ChunkValues { out: chunk_values, head_dim };
         out.add(isa, probs, strip.len(), &spans[..n_spans], false);
+    }
+
+    /// `p v` over the keys of a span, onto what there is if `accumulate` says so.
+    #[inline(always)]
+    fn values_of_page<I: Isa<Lhs = L>>(&mut self, isa: I, strip: &Range<usize>, span: PageSpan, accumulate: bool) {
+        let head_dim = self.head_dim();
+        let AttentionScratch { widened, probs, chunk_values, .. } = &mut *self.scratch;
+        let (_, values) = span.panels(&self.args.layer, widened, self.task.kv_head as usize);
+        let out = ChunkValues { out: chunk_values, head_dim };
+        out.add(isa, probs, strip.len(), &[span.of_values(values)], accumulate);
     }
 
     /// As [`Block::values`], page by page and token by token: what a token does not see is zero in its copy of the page's values.

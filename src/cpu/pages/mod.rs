@@ -67,8 +67,10 @@ pub enum Head<'a> {
 
 /// A head's part of a page of codes.
 pub struct Int8Head<'a> {
-    /// Key panels, then value panels, i8 as bytes.
-    pub codes: &'a [u8],
+    /// Key panels, i8 as bytes.
+    pub keys: &'a [u8],
+    /// Value panels.
+    pub values: &'a [u8],
     /// `[PAGE_LEN]` the scale of each key, little-endian f32.
     pub k_scales: &'a [[u8; 4]],
     /// `[PAGE_LEN]` the scale of each value.
@@ -84,8 +86,9 @@ impl<'a> LayerView<'a> {
             Layer::Bf16(elements) => Head::Bf16(&elements[start..][..len]),
             Layer::Int8(bytes) => {
                 let (codes, scales) = bytes[start..][..len].split_at(self.layout.panels_len());
+                let (keys, values) = codes.split_at(self.layout.k_len());
                 let (k_scales, v_scales) = scales.as_chunks().0.split_at(PAGE_LEN);
-                Head::Int8(Int8Head { codes, k_scales, v_scales })
+                Head::Int8(Int8Head { keys, values, k_scales, v_scales })
             }
         }
     }

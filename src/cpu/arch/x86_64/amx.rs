@@ -194,6 +194,10 @@ impl Isa for Amx {
         self.0.prefetch(x);
     }
     #[inline(always)]
+    fn prefetch_far(self, x: &u8) {
+        self.0.prefetch_far(x);
+    }
+    #[inline(always)]
     fn prefetch_write(self, x: &f32) {
         self.0.prefetch_write(x);
     }

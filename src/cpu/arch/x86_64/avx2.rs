@@ -178,6 +178,12 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch_far(self, x: &u8) {
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *x).cast()) }
+    }
+
+    #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
         self.run(args);
     }

@@ -195,6 +195,12 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch_far(self, x: &u8) {
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *x).cast()) }
+    }
+
+    #[inline(always)]
     fn prefetch_write(self, x: &f32) {
         // SAFETY: a prefetch reads nothing; processors that lack this one take it as no operation.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>((&raw const *x).cast()) }
