@@ -37,6 +37,7 @@ fn wrong_usage_ends_with_2_and_names_the_argument() {
         (&["bench", "coding-loop", "--sessions", "0"], "--sessions"),
         (&["bench", "coding-loop", "--turns", "0"], "--turns"),
         (&["bench", "coding-loop", "--kv-budget", "lots"], "--kv-budget"),
+        (&["bench", "coding-loop", "--kv", "f16"], "--kv"),
         (&["bench", "coding-loop", "--threads", "0"], "--threads"),
         (&["bench", "coding-loop", "--gap-scale", "-1"], "--gap-scale"),
         (&["bench", "coding-loop", "some-file.csv"], "only the workload `trace` takes a FILE"),

@@ -82,17 +82,26 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// As [`Block::chunk`], of keys and values that are widened first; codes are finite.
     #[inline(always)]
     fn chunk_of_codes<I: Isa<Lhs = L>>(&mut self, isa: I, chunk: usize, strip: &Range<usize>, tiles: &Range<usize>) {
+        let mut widened = None;
         for span in self.page_spans(chunk, tiles) {
             self.widen_keys(isa, chunk, span);
-            self.scores(isa, strip, span);
+            if let Some(last) = widened.replace(span) {
+                self.scores(isa, strip, last);
+            }
+        }
+        if let Some(last) = widened.take() {
+            self.scores(isa, strip, last);
         }
         self.softmax_of_codes(isa, chunk, strip, tiles);
         let by_page = !self.scratch.widened.is_shared();
         for span in self.page_spans(chunk, tiles) {
             self.widen_values(isa, chunk, span);
-            if by_page {
-                self.values_of_page(isa, strip, span, span.first > tiles.start);
+            if let Some(last) = widened.replace(span).filter(|_| by_page) {
+                self.values_of_page(isa, strip, last, last.first > tiles.start);
             }
+        }
+        if let Some(last) = widened.filter(|_| by_page) {
+            self.values_of_page(isa, strip, last, last.first > tiles.start);
         }
         if !by_page {
             self.values(isa, chunk, strip, tiles);

@@ -1,9 +1,9 @@
 //! Keys and values that are stored as codes: pages of them as bf16, and what the codes stand for.
 //!
 //! Codes are exact in bf16, so they meet the same products as keys and values of bf16, and the scales come afterwards: those of keys into the
-//! scores, those of values into the weights. Where a block is one strip, as in decode, a page is widened right before its product, always into the
-//! same place, which stays in the first cache; where strips follow each other, a chunk is widened once for all of them. Meanwhile the page that
-//! comes four pages later is asked for, for while products run on what has been widened nothing else comes from memory.
+//! scores, those of values into the weights. Where a block is one strip, as in decode, a page is widened right before the product of the page before
+//! it, into one of two places, which stay in the first cache: the product finds its operand stored, and does not wait for memory. Where strips follow
+//! each other, a chunk is widened once for all of them. What comes four pages later is asked for meanwhile, for products read nothing from memory.
 //!
 //! All of it is compiled apart from what runs on pages of bf16 ([`run_apart`]), which was 4% slower otherwise.
 
@@ -20,11 +20,15 @@ use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS, TILE_DEPTH};
 
 /// A head's keys and values of one chunk, of the pages that have been widened.
 pub struct Widened {
-    /// `[CHUNK_PAGES]` key panels, and value panels.
-    keys: Panels,
-    values: Panels,
-    /// Whether several strips read what is here. If not, all pages are widened into the place of the first.
+    /// `[2 * CHUNK_PAGES][place_len]` codes as bf16, in the order of a page of bf16: places of key panels, then those of value panels.
+    panels: Buffer<u16>,
+    /// Elements of a page's key panels, and of its value panels, which are no more.
+    place_len: usize,
+    v_len: usize,
+    /// Whether several strips read what is here. If not, keys and values take turns in the first two places.
     shared: bool,
+    /// Whose keys are here, and whose values.
+    here: [[bool; CHUNK_PAGES]; 2],
     /// `[CHUNK_LEN]` what the product of a query with a key's codes is multiplied with: the key's scale times the factor on scores. Anything for
     /// keys that were not stored.
     factors: Vec<f32>,
@@ -32,42 +36,23 @@ pub struct Widened {
     scales: Vec<f32>,
 }
 
-/// Codes as bf16, in the order of a page of bf16.
-struct Panels {
-    /// `[CHUNK_PAGES][page_len]`
-    elements: Buffer<u16>,
-    page_len: usize,
-    /// The pages of the chunk that are here.
-    here: [bool; CHUNK_PAGES],
-}
-
-impl Panels {
-    fn new(page_len: usize) -> Self {
-        Self { elements: Buffer::zeroed(CHUNK_PAGES * page_len), page_len, here: [false; CHUNK_PAGES] }
-    }
-
-    /// Widens a page's codes into a place, and asks for the lines of `ahead`.
-    #[inline(always)]
-    fn fill<I: Isa>(&mut self, isa: I, place: usize, codes: &[u8], ahead: &[u8]) {
-        let out = &mut self.elements[place * self.page_len..][..self.page_len];
-        for (i, (codes, out)) in codes.as_chunks::<64>().0.iter().zip(out.as_chunks_mut::<64>().0).enumerate() {
-            if let Some(line) = ahead.get(64 * i) {
-                isa.prefetch_far(line);
-            }
-            let ((low, high), (out_low, out_high)) = (codes.split_at(32), out.split_at_mut(32));
-            isa.widen_codes(low.first_chunk().unwrap(), out_low.first_chunk_mut().unwrap());
-            isa.widen_codes(high.first_chunk().unwrap(), out_high.first_chunk_mut().unwrap());
-        }
-    }
+/// What of a page is widened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Keys,
+    Values,
 }
 
 impl Widened {
     /// Room for a chunk, which takes no memory before it is used.
     pub fn new(geometry: &Geometry) -> Self {
+        let place_len = PAGE_LEN * geometry.head_dim.next_multiple_of(TILE_DEPTH);
         Self {
-            keys: Panels::new(PAGE_LEN * geometry.head_dim.next_multiple_of(TILE_DEPTH)),
-            values: Panels::new(PAGE_LEN * geometry.head_dim),
+            panels: Buffer::zeroed(2 * CHUNK_PAGES * place_len),
+            place_len,
+            v_len: PAGE_LEN * geometry.head_dim,
             shared: false,
+            here: [[false; CHUNK_PAGES]; 2],
             factors: vec![0.0; CHUNK_LEN],
             scales: vec![0.0; CHUNK_LEN],
         }
@@ -77,8 +62,7 @@ impl Widened {
     #[inline(always)]
     pub fn begin(&mut self, shared: bool) {
         self.shared = shared;
-        self.keys.here = [false; CHUNK_PAGES];
-        self.values.here = [false; CHUNK_PAGES];
+        self.here = [[false; CHUNK_PAGES]; 2];
     }
 
     /// Whether several strips read what is here.
@@ -87,48 +71,44 @@ impl Widened {
         self.shared
     }
 
-    /// Where a page of the chunk goes.
+    /// First element of a page's key or value panels.
     #[inline(always)]
-    fn place(&self, page_in_chunk: usize) -> usize {
-        if self.shared { page_in_chunk } else { 0 }
+    fn place(&self, part: Part, page_in_chunk: usize) -> usize {
+        let place = if self.shared { part as usize * CHUNK_PAGES + page_in_chunk } else { page_in_chunk % 2 };
+        place * self.place_len
     }
 
-    /// Key panels and value panels of the page of the chunk that was widened last, or if they are shared any that was.
+    /// Key panels and value panels of a page of the chunk: those that were widened last or before that, or any that were if they are shared.
     #[inline(always)]
     pub fn page(&self, page_in_chunk: usize) -> (&[u16], &[u16]) {
-        let place = self.place(page_in_chunk);
-        let Self { keys, values, .. } = self;
-        (
-            &keys.elements[place * keys.page_len..][..keys.page_len],
-            &values.elements[place * values.page_len..][..values.page_len],
-        )
+        let place = |part| &self.panels[self.place(part, page_in_chunk)..];
+        (&place(Part::Keys)[..self.place_len], &place(Part::Values)[..self.v_len])
     }
 
-    /// Takes in the keys of a page of the chunk; scores are multiplied with `scale`.
+    /// Widens a page's codes, and asks for the lines of `ahead`.
     #[inline(always)]
-    fn take_keys<I: Isa>(&mut self, isa: I, page_in_chunk: usize, head: &Int8Head<'_>, scale: f32, ahead: &[u8]) {
-        let place = self.place(page_in_chunk);
-        self.keys.here[page_in_chunk] = true;
-        self.keys.fill(isa, place, head.keys, ahead);
-        let factors = &mut self.factors[page_in_chunk * PAGE_LEN..][..PAGE_LEN];
-        for (factor, k_scale) in factors.iter_mut().zip(head.k_scales) {
-            *factor = f32::from_le_bytes(*k_scale) * scale;
+    fn fill<I: Isa>(&mut self, isa: I, part: Part, page_in_chunk: usize, codes: &[u8], ahead: &[u8]) {
+        self.here[part as usize][page_in_chunk] = true;
+        let first = self.place(part, page_in_chunk);
+        let out = &mut self.panels[first..first + codes.len()];
+        for (i, (codes, out)) in codes.as_chunks::<64>().0.iter().zip(out.as_chunks_mut::<64>().0).enumerate() {
+            if let Some(line) = ahead.get(64 * i) {
+                isa.prefetch_far(line);
+            }
+            let ((low, high), (out_low, out_high)) = (codes.split_at(32), out.split_at_mut(32));
+            isa.widen_codes(low.first_chunk().unwrap(), out_low.first_chunk_mut().unwrap());
+            isa.widen_codes(high.first_chunk().unwrap(), out_high.first_chunk_mut().unwrap());
         }
     }
 
-    /// Takes in the values of a page of the chunk.
+    /// Takes in the scales of a page of the chunk; scores are multiplied with `scale`.
     #[inline(always)]
-    fn take_values<I: Isa>(&mut self, isa: I, page_in_chunk: usize, head: &Int8Head<'_>, ahead: &[u8]) {
-        let place = self.place(page_in_chunk);
-        self.values.here[page_in_chunk] = true;
-        self.values.fill(isa, place, head.values, ahead);
-    }
-
-    /// Takes in the scales of the values of a page of the chunk, which the weights want before the values are.
-    #[inline(always)]
-    fn take_scales(&mut self, page_in_chunk: usize, head: &Int8Head<'_>) {
-        let scales = &mut self.scales[page_in_chunk * PAGE_LEN..][..PAGE_LEN];
-        for (scale, v_scale) in scales.iter_mut().zip(head.v_scales) {
+    fn take_scales(&mut self, page_in_chunk: usize, head: &Int8Head<'_>, scale: f32) {
+        let slots = page_in_chunk * PAGE_LEN..(page_in_chunk + 1) * PAGE_LEN;
+        for (factor, k_scale) in self.factors[slots.clone()].iter_mut().zip(head.k_scales) {
+            *factor = f32::from_le_bytes(*k_scale) * scale;
+        }
+        for (scale, v_scale) in self.scales[slots].iter_mut().zip(head.v_scales) {
             *scale = f32::from_le_bytes(*v_scale);
         }
     }
@@ -151,13 +131,6 @@ impl Widened {
     }
 }
 
-/// What of a page is widened.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Keys,
-    Values,
-}
-
 /// Widens a part of a page of a block's chunk, unless it has been.
 struct WidenPage<'a, 'b, L, O> {
     block: Block<'a, 'b, L, O>,
@@ -173,22 +146,20 @@ impl<I: Isa, O: LhsElement> Kernel<I> for WidenPage<'_, '_, I::Lhs, O> {
         let (layer, kv_head) = (&block.args.layer, block.task.kv_head as usize);
         let Head::Int8(head) = layer.head(span.page, kv_head) else { return };
         let (page_in_chunk, widened) = (span.first / PAGE_LEN, &mut block.scratch.widened);
-        match part {
-            Part::Keys if !widened.keys.here[page_in_chunk] => {
-                widened.take_keys(isa, page_in_chunk, &head, block.args.geometry.scale, head.values);
-                widened.take_scales(page_in_chunk, &head);
-            }
-            Part::Values if !widened.values.here[page_in_chunk] => {
-                let table = block.args.ragged.page_table(block.task.seq as usize);
-                let next = table.get((chunk + 1) * CHUNK_PAGES + page_in_chunk);
-                let ahead = match next.map(|page| layer.head(*page, kv_head)) {
-                    Some(Head::Int8(head)) if chunk + 1 < block.task.end_chunk as usize => head.keys,
-                    _ => &[],
-                };
-                widened.take_values(isa, page_in_chunk, &head, ahead);
-            }
-            Part::Keys | Part::Values => {}
+        if widened.here[part as usize][page_in_chunk] {
+            return;
         }
+        if part == Part::Keys {
+            widened.fill(isa, part, page_in_chunk, head.keys, head.values);
+            return widened.take_scales(page_in_chunk, &head, block.args.geometry.scale);
+        }
+        let table = block.args.ragged.page_table(block.task.seq as usize);
+        let next = table.get((chunk + 1) * CHUNK_PAGES + page_in_chunk);
+        let ahead = match next.map(|page| layer.head(*page, kv_head)) {
+            Some(Head::Int8(head)) if chunk + 1 < block.task.end_chunk as usize => head.keys,
+            _ => &[],
+        };
+        widened.fill(isa, part, page_in_chunk, head.values, ahead);
     }
 }
 
