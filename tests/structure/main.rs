@@ -47,7 +47,7 @@ const UNSAFE_FILES: [&str; 33] = [
     "src/cpu/forward.rs",
     "src/cpu/kernels.rs",
     "src/cpu/matmul.rs",
-    "src/cpu/pages.rs",
+    "src/cpu/pages/store.rs",
     "src/cpu/parallel.rs",
     "src/cpu/pointwise.rs",
     "src/cpu/product.rs",

@@ -33,6 +33,17 @@ fn first_of_pairs(x: __m256i) -> __m256 {
     avx2!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
 }
 
+/// Widens eight pairs of codes to bf16, the second of each pair in the upper byte of the lower half of its lane; as f32 their lower halves are zero.
+#[inline(always)]
+fn widen_pairs(pairs: __m256i) -> __m256i {
+    avx2!({
+        let first = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(pairs));
+        let first = _mm256_castps_si256(_mm256_cvtepi32_ps(first));
+        let second = _mm256_castps_si256(_mm256_cvtepi32_ps(_mm256_srai_epi32::<8>(pairs)));
+        _mm256_or_si256(_mm256_srli_epi32::<16>(first), second)
+    })
+}
+
 /// Rounds to bf16, in the low half of each lane: adds half an ulp, less one where the kept part is even; a NaN is made quiet instead, lest the
 /// carry turn it into infinity.
 #[inline(always)]
@@ -175,6 +186,16 @@ impl Isa for Avx2 {
         });
         // SAFETY: AVX2 as above; the store fills the array's 16 bytes, and needs no alignment.
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), low) }
+    }
+
+    #[inline(always)]
+    fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
+        let (from, to) = (codes.as_ptr().cast::<__m128i>(), out.as_mut_ptr().cast::<__m256i>());
+        // SAFETY: AVX2 as above; both loads lie inside the array's 32 bytes and both stores inside the other's 64, and none needs alignment.
+        unsafe {
+            _mm256_storeu_si256(to, widen_pairs(_mm256_cvtepi16_epi32(_mm_loadu_si128(from))));
+            _mm256_storeu_si256(to.add(1), widen_pairs(_mm256_cvtepi16_epi32(_mm_loadu_si128(from.add(1)))));
+        }
     }
 
     #[inline(always)]
