@@ -106,15 +106,17 @@ def streams():
                      at_least=f"{share}% of dram", roof="dram", headline=dtype == "int4")
 
 
-def attention(group, what, batch, q_len, kv_len, *, peers, rotated=0, **row):
-    """32 query heads on 8 of keys and values, 128 elements each; counts FLOP, or with `rotated` their bytes."""
+def attention(group, what, batch, q_len, kv_len, *, peers, dtype="bf16", rotated=0, shared=0, **row):
+    """32 query heads on 8 of keys and values, 128 elements each; counts FLOP, or with `rotated` their bytes, shared ones once."""
     heads = {"n_heads": 32, "n_kv_heads": 8, "head_dim": 128}
-    lengths = {"batch": batch, "q_len": q_len, "kv_len": kv_len, "rotated_bytes": rotated}
+    lengths = {"batch": batch, "q_len": q_len, "kv_len": kv_len, "rotated_bytes": rotated, "shared_len": shared}
     spec = {"kind": "attention"} | lengths | heads
     seen = sum(range(kv_len - q_len + 1, kv_len + 1))
-    flops, n_bytes = batch * 4 * 32 * 128 * seen, batch * kv_len * 2 * 8 * 128 * 2
+    bytes_per_head = {"bf16": 2 * 128, "int8": 128 + 4}[dtype]
+    n_bytes = (shared + batch * (kv_len - shared)) * 2 * 8 * bytes_per_head
+    flops = batch * 4 * 32 * 128 * seen
     work, unit = (n_bytes / 1e9, "GB/s") if rotated else (flops / 1e9, "GFLOP/s")
-    return Case(group, what, spec, work, unit, longhaul("bf16"), peers, **row)
+    return Case(group, what, spec, work, unit, longhaul(dtype), peers, **row)
 
 
 def prefills():
@@ -137,6 +139,19 @@ def decodes():
             what = f"decode of {batch} behind {kv_len:,}"
             yield attention("attention-decode", what, batch, 1, kv_len, peers=peers, rotated=ROTATED,
                             at_least="75% of dram", roof="dram", headline=kv_len == 131_072)
+
+
+# 15,000 tokens in whole pages.
+SHARED = 234 * 64
+
+
+def shared_decodes():
+    """The same contexts as copies, as pages that all of them share, and in int8."""
+    for shared, what in ((0, "decode of 8 behind 16,000, private copies"), (SHARED, "decode of 8 behind 16,000 that share 14,976")):
+        yield attention("attention-shared", what, 8, 1, 16_000, peers=(), rotated=ROTATED, shared=shared,
+                        at_least="75% of dram" if shared else "", roof="dram", headline=bool(shared))
+    yield attention("attention-shared", "decode of 1 behind 32,768, int8 KV", 1, 1, 32_768, dtype="int8", rotated=ROTATED,
+                    peers=(), roof="dram")
 
 
 def avx2_matmuls():
@@ -162,6 +177,14 @@ def model(dtype, decode, depth, n_tokens, at_least="", headline=False):
     return Case(f"model-{dtype}", what, spec, n_tokens, "tokens/s", longhaul(dtype), peers, at_least=at_least, headline=headline)
 
 
+def llama():
+    """Reads all weights for each token; the output matrix is the embedding. Bytes of weights alone are counted."""
+    spec = {"kind": "model", "preset": "llama-3.2-1b", "decode": True, "depth": 0, "n_tokens": 16}
+    work = 16 * 1_235_814_400 * 2 / 1e9
+    yield Case("model-llama", "Llama-3.2-1B's shape bf16, decode, depth 0", spec, work, "GB/s", longhaul("bf16"), (),
+               at_least="85% of dram", roof="dram", headline=True)
+
+
 def models():
     bars = {"bf16": 75, "int8": 150, "int4": 240}
     for dtype in PEERS_OF_MODEL:
@@ -175,5 +198,6 @@ def models():
 
 
 def all_cases():
-    parts = (large_matmuls(), int8_matmuls(), small_matmuls(), streams(), prefills(), decodes(), avx2_matmuls(), models())
+    parts = (large_matmuls(), int8_matmuls(), small_matmuls(), streams(), prefills(), decodes(), shared_decodes(), avx2_matmuls(),
+             models(), llama())
     return [case for part in parts for case in part]

@@ -30,7 +30,7 @@ pub struct Attention<'a> {
     pub window: Option<usize>,
 }
 
-/// What a query has gathered: the largest score, and relative to it the sum of `e^score` and of `e^score` times value.
+/// What a query has gathered: the largest score in units of ln 2, and relative to it the sum of `2^score` and of `2^score` times value.
 struct State {
     max: f32,
     sum: f32,
@@ -43,7 +43,8 @@ struct Row<'a> {
     q: Vec<f32>,
     k: &'a Stored,
     v: &'a Stored,
-    scale: f32,
+    /// What makes a product the exponent of a power of two.
+    factor: f32,
 }
 
 /// Keys or values of a head as they are stored: bf16, or codes with a scale for each token.
@@ -104,7 +105,7 @@ impl Arithmetic {
                     q: self.left_operand(args.q.slice(s![t, h, ..]), Dtype::Bf16),
                     k: &k[kv_head],
                     v: &v[kv_head],
-                    scale: args.scale,
+                    factor: args.scale * std::f32::consts::LOG2_E,
                 };
                 let state = self.fold(&row, first..end);
                 let factor = 1.0 / state.sum;
@@ -130,12 +131,17 @@ impl Arithmetic {
         let score = |j: usize| {
             let mut k = row.k.elements[j].clone();
             k.resize(row.q.len(), 0.0);
-            self.dot(&row.q, &k, Dtype::Bf16) * row.k.scaled(j, row.scale)
+            let product = self.dot(&row.q, &k, Dtype::Bf16);
+            // With codes there is a factor for each key, and the score is rounded before the maximum comes off.
+            if row.k.scales.is_some() { (product * row.k.scaled(j, row.factor), 1.0) } else { (product, row.factor) }
         };
-        let scores: Vec<f32> = seen.clone().map(score).collect();
-        let max = scores.iter().copied().fold(f32::NEG_INFINITY, maximum);
+        let scores: Vec<(f32, f32)> = seen.clone().map(score).collect();
+        let max = scores.iter().map(|(x, factor)| x * factor).fold(f32::NEG_INFINITY, maximum);
         let mut p = ndarray::Array1::zeros(tiles.len());
-        p.iter_mut().skip(seen.start - tiles.start).zip(&scores).for_each(|(p, score)| *p = self.exp(score - max));
+        p.iter_mut()
+            .skip(seen.start - tiles.start)
+            .zip(&scores)
+            .for_each(|(p, (x, factor))| *p = self.exp2(self.mul_add(*x, *factor, -max)));
         // Tiles begin at multiples of the number of lanes, so lanes count from the chunk's first key.
         let sum = reduce(p.iter().copied(), |sum, p| sum + p);
         p.iter_mut().zip(tiles.clone()).filter(|(_, j)| seen.contains(j)).for_each(|(p, j)| *p = row.v.scaled(j, *p));
@@ -150,7 +156,7 @@ impl Arithmetic {
 
     fn merge(self, left: State, right: State) -> State {
         let max = maximum(left.max, right.max);
-        let (a, b) = (self.exp(left.max - max), self.exp(right.max - max));
+        let (a, b) = (self.exp2(left.max - max), self.exp2(right.max - max));
         let values = left.values.iter().zip(&right.values);
         State {
             max,

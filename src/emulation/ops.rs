@@ -108,7 +108,6 @@ impl Arithmetic {
 
     /// `e^x`: 1 at 0, 0 below -87.3, and `e^88` from 88 on.
     pub fn exp(self, x: f32) -> f32 {
-        const ROUND_AND_BIAS: f32 = 12_583_039.0; // 1.5 * 2^23 + 127
         let x = if x > 88.0 { 88.0 } else { x };
         let biased = self.mul_add(x, std::f32::consts::LOG2_E, ROUND_AND_BIAS);
         let n = biased - ROUND_AND_BIAS;
@@ -119,7 +118,19 @@ impl Arithmetic {
         let y = self.mul_add(r * r, p, r) + 1.0;
         if x < -87.3 { 0.0 } else { y * f32::from_bits(biased.to_bits() << 23) }
     }
+
+    /// `2^x` for x up to 127: 1 at 0, 0 below -126.
+    pub fn exp2(self, x: f32) -> f32 {
+        let biased = x + ROUND_AND_BIAS;
+        let r = x - (biased - ROUND_AND_BIAS);
+        let coefficients = [9.671_513e-3, 5.550_733_6e-2, 2.402_224_2e-1, 6.931_47e-1, 1.0];
+        let p = coefficients.into_iter().fold(1.326_472_7e-3, |p, c| self.mul_add(p, r, c));
+        if x < -126.0 { 0.0 } else { p * f32::from_bits(biased.to_bits() << 23) }
+    }
 }
+
+/// 1.5 * 2^23 + 127
+const ROUND_AND_BIAS: f32 = 12_583_039.0;
 
 /// Folds element `i` into lane `i % REDUCE_LANES` by `add(lane, element)`, then the upper half of the lanes onto the lower until one is left.
 pub(super) fn reduce(row: impl Iterator<Item = f32>, add: impl Fn(f32, f32) -> f32) -> f32 {

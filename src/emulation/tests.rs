@@ -4,7 +4,7 @@ use super::tile::tile_sum;
 const ALL: [Arithmetic; 3] = [Arithmetic::Unfused, Arithmetic::Fused, Arithmetic::Amx];
 
 #[test]
-fn exp_is_close_and_exact_where_attention_needs_it() {
+fn exp_is_close_and_exact_at_its_ends() {
     for arithmetic in ALL {
         for i in -8700..=8800 {
             let x = i as f32 / 100.0;
@@ -16,6 +16,21 @@ fn exp_is_close_and_exact_where_attention_needs_it() {
         assert_eq!(arithmetic.exp(-88.0).to_bits(), 0);
         assert_eq!(arithmetic.exp(f32::INFINITY), arithmetic.exp(88.0));
         assert!(arithmetic.exp(f32::NAN).is_nan());
+    }
+}
+
+#[test]
+fn exp2_is_close_and_exact_where_attention_needs_it() {
+    for arithmetic in ALL {
+        for i in -12600..=0 {
+            let x = i as f32 / 100.0;
+            let (found, wanted) = (f64::from(arithmetic.exp2(x)), f64::from(x).exp2());
+            assert!((found - wanted).abs() <= 2e-7 * wanted, "{arithmetic:?}: 2^{x} = {found}, not {wanted}");
+        }
+        assert_eq!(arithmetic.exp2(0.0).to_bits(), 1f32.to_bits());
+        assert_eq!(arithmetic.exp2(f32::NEG_INFINITY).to_bits(), 0);
+        assert_eq!(arithmetic.exp2(-126.5).to_bits(), 0);
+        assert!(arithmetic.exp2(f32::NAN).is_nan());
     }
 }
 

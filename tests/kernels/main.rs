@@ -9,6 +9,7 @@ mod contract;
 mod int8_kv;
 mod nki;
 mod quantised;
+mod shared_pages;
 mod threads;
 mod tiles;
 

@@ -1,27 +1,28 @@
 //! One block: some tokens' queries of one group of heads, folded over chunks of keys.
 
 use super::Attention;
-use super::plan::{Part, Task, Unit, state_len};
-use super::scratch::{AttentionScratch, Geometry, strip_layout};
+use super::plan::{Part, Task, state_len};
+use super::scratch::{AttentionScratch, Geometry};
 use super::state::State;
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::pointwise::{LhsRow, copy_row};
 use crate::cpu::product::SumLayout;
-use crate::spec::contract::PANEL_COLS;
 
 /// A task with what it works on.
 pub struct Block<'a, 'b, L, O> {
     /// The layer's attention.
     pub args: &'a Attention<'a, O>,
+    /// Tokens of tasks that sequences share.
+    pub shared_tokens: &'a [u32],
     /// The tokens, the head, the chunks.
     pub task: &'a Task,
     /// This thread's memory.
     pub scratch: &'b mut AttentionScratch<L>,
 }
 
-impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
+impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// All chunks, and the result.
     #[inline(always)]
     pub fn run_whole<I: Isa<Lhs = L>>(&mut self, isa: I) {
@@ -29,8 +30,8 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         self.write(isa);
     }
 
-    /// The chunks of one task of a split block, which is a single strip; their states go to the parts. The leftmost task leaves the merged
-    /// state of all its chunks, every other one state per chunk.
+    /// The chunks of one task of a split block; their states go to the parts. The leftmost task leaves the merged state of all its chunks, every
+    /// other one state per chunk.
     #[inline(always)]
     pub fn run_part<I: Isa<Lhs = L>>(&mut self, isa: I, part: &Part, parts: &Disjoint<'_, f32>) {
         let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
@@ -45,32 +46,39 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
             return;
         }
         self.load_queries(isa);
-        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
         for (i, chunk) in (self.task.first_chunk..self.task.end_chunk).enumerate() {
             self.begin_chunk::<I>();
-            self.chunk(isa, chunk as usize, &(0..n_rows));
             // SAFETY: as above.
             let out = unsafe { part_state(parts, part.first + i * state_len(n_rows, head_dim), n_rows, head_dim) };
-            out.max.copy_from_slice(&self.scratch.chunk_max[..n_rows]);
-            out.sum.copy_from_slice(&self.scratch.chunk_sum[..n_rows]);
-            for (row, values) in out.values.chunks_exact_mut(head_dim).enumerate() {
-                for (panel, out) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                    *out = *self.scratch.chunk_values[layout.index(row, panel)..].first_chunk().unwrap();
-                }
+            for first in (0..n_rows).step_by(I::ATTENTION_ROWS) {
+                let strip = first..n_rows.min(first + I::ATTENTION_ROWS);
+                self.chunk(isa, chunk as usize, &strip);
+                let out = State {
+                    max: &mut out.max[strip.clone()],
+                    sum: &mut out.sum[strip.clone()],
+                    values: &mut out.values[strip.start * head_dim..strip.end * head_dim],
+                };
+                self.scratch.store_chunk::<I>(out, head_dim);
             }
         }
     }
 
-    /// Merges the states that the tasks of a split block left, left to right, and writes the result.
+    /// Merges the states that the tasks of a split block left, left to right, and writes the result: first the tasks that have all rows, then those
+    /// that have some.
     #[inline(always)]
-    pub fn merge_parts<I: Isa<Lhs = L>>(&mut self, isa: I, unit: &Unit, parts: &Disjoint<'_, f32>) {
-        let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
-        let mut state = self.scratch.state(0, n_rows, head_dim);
-        state.clear();
-        for i in 0..unit.n_states {
-            // SAFETY: all tasks of this block are done, and the last of them is this one.
-            let part = unsafe { part_state(parts, unit.first + i * state_len(n_rows, head_dim), n_rows, head_dim) };
-            state.merge(isa, part.max, part.sum, part.values, SumLayout::Rows { stride: head_dim });
+    pub fn merge_parts<I: Isa<Lhs = L>>(&mut self, isa: I, tasks: [&'a [Task]; 2], parts: &Disjoint<'_, f32>) {
+        self.task = &tasks[0][0];
+        let (n_rows, head_dim, group) = (self.n_rows(), self.head_dim(), self.args.geometry.group);
+        self.scratch.state(0, n_rows, head_dim).clear();
+        for task in tasks.into_iter().flatten() {
+            let Some(part) = task.part else { continue };
+            let n_rows = task.n_tokens as usize * group;
+            let mut state = self.scratch.state(part.first_row as usize, n_rows, head_dim);
+            for i in 0..task.n_states() {
+                // SAFETY: all tasks of this block are done, and the last of them is this one.
+                let part = unsafe { part_state(parts, part.first + i * state_len(n_rows, head_dim), n_rows, head_dim) };
+                state.merge(isa, part.max, part.sum, part.values, SumLayout::Rows { stride: head_dim });
+            }
         }
         self.write(isa);
     }
@@ -95,15 +103,15 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     #[inline(always)]
     fn load_queries<I: Isa<Lhs = L>>(&mut self, isa: I) {
         let (n_rows, group, depth) = (self.n_rows(), self.args.geometry.group, self.args.layer.layout.k_depth);
-        let (args, task) = (self.args, self.task);
+        let queries = Queries { args: self.args, shared_tokens: self.shared_tokens, task: self.task };
         let lhs = Disjoint::new(&mut self.scratch.q);
         for row in 0..n_rows {
             if row + TOKENS_AHEAD * group < n_rows {
-                for x in query(args, task, row + TOKENS_AHEAD * group).iter().step_by(16) {
+                for x in queries.row(row + TOKENS_AHEAD * group).iter().step_by(16) {
                     isa.prefetch(x);
                 }
             }
-            copy_row(isa, query(args, task, row), LhsRow { lhs: &lhs, row, depth });
+            copy_row(isa, queries.row(row), LhsRow { lhs: &lhs, row, depth });
         }
     }
 
@@ -111,9 +119,10 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     #[inline(always)]
     fn write<I: Isa<Lhs = L>>(&mut self, isa: I) {
         let (n_rows, head_dim, group) = (self.n_rows(), self.head_dim(), self.args.geometry.group);
+        let (task, shared_tokens) = (self.task, self.shared_tokens);
         let state = self.scratch.state(0, n_rows, head_dim);
         for (row, values) in state.values.chunks_exact(head_dim).enumerate() {
-            let token = self.task.first_token as usize + row / group;
+            let token = token(task, shared_tokens, row / group);
             let head = self.task.kv_head as usize * group + row % group;
             let factor = isa.splat(1.0 / state.sum[row]);
             for (i, x) in values.as_chunks::<16>().0.iter().enumerate() {
@@ -139,13 +148,29 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
 /// How many tokens ahead of the one that is read the next is asked for: each lies in another page of memory.
 const TOKENS_AHEAD: usize = 2;
 
-/// `[head_dim]` query of a row of a task's block.
+/// Row of the batch that token `i` of a task's block is.
 #[inline(always)]
-fn query<'a, O>(args: &'a Attention<'_, O>, task: &Task, row: usize) -> &'a [f32] {
-    let Geometry { group, head_dim, .. } = args.geometry;
-    let token = task.first_token as usize + row / group;
-    let head = task.kv_head as usize * group + row % group;
-    &args.q[token * args.q_stride + head * head_dim..][..head_dim]
+fn token(task: &Task, shared_tokens: &[u32], i: usize) -> usize {
+    let i = task.first_token as usize + i;
+    if task.shared { shared_tokens[i] as usize } else { i }
+}
+
+/// The queries of a task's block.
+struct Queries<'a, O> {
+    args: &'a Attention<'a, O>,
+    shared_tokens: &'a [u32],
+    task: &'a Task,
+}
+
+impl<'a, O> Queries<'a, O> {
+    /// `[head_dim]` query of a row.
+    #[inline(always)]
+    fn row(&self, row: usize) -> &'a [f32] {
+        let Geometry { group, head_dim, .. } = self.args.geometry;
+        let token = token(self.task, self.shared_tokens, row / group);
+        let head = self.task.kv_head as usize * group + row % group;
+        &self.args.q[token * self.args.q_stride + head * head_dim..][..head_dim]
+    }
 }
 
 /// A state of a block's rows in the parts: `[rows]` maxima, `[rows]` sums, `[rows][head_dim]` values.

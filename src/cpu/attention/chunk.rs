@@ -111,6 +111,9 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// Keys of the chunk that row `row` of the block sees, within the chunk.
     #[inline(always)]
     pub(super) fn visible(&self, chunk: usize, row: usize) -> Range<usize> {
+        if self.task.shared {
+            return 0..CHUNK_LEN;
+        }
         let token = self.task.first_token as usize + row / self.args.geometry.group;
         let seq = self.task.seq as usize;
         let position = self.args.ragged.start(seq) + token - self.args.ragged.rows(seq).start;

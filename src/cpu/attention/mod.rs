@@ -4,9 +4,11 @@
 //! chunks of [`CHUNK_LEN`](crate::spec::contract::CHUNK_LEN) at absolute positions; each chunk gives a state (maximum, sum, weighted values), and
 //! states merge left to right (FlashInfer, "Recursive attention"). Where there are too few blocks for the threads, as in decode, the
 //! chunks of a block are split over tasks: the first task merges its own as it goes, since they are the leftmost; the others leave theirs
-//! apart, and whoever finishes last merges them in order. So the bits are the same however the work is split.
+//! apart, and whoever finishes last merges them in order. So the bits are the same however the work is split; and where several sequences share
+//! their first chunks, one task computes those for all of them (`cascade`).
 
 mod block;
+mod cascade;
 mod chunk;
 mod plan;
 mod scratch;
@@ -26,7 +28,7 @@ use super::pages::LayerView;
 use super::parallel::for_each_task;
 use crate::spec::Ragged;
 use block::Block;
-use plan::Unit;
+use plan::{Task, Unit};
 
 /// One layer's attention.
 pub struct Attention<'a, O> {
@@ -55,13 +57,14 @@ impl<O: LhsElement> Attention<'_, O> {
         states: &mut [S],
         scratch: impl Fn(&mut S) -> &mut AttentionScratch<I::Lhs> + Sync,
     ) {
-        let AttentionPlan { tasks, units, parts, .. } = plan;
-        let (tasks, units) = (&*tasks, &*units);
-        units.iter().for_each(|unit| unit.remaining.store(unit.n_tasks, Ordering::Relaxed));
+        let AttentionPlan { tasks, units, parts, cascade, .. } = plan;
+        let (tasks, units, shared_tokens) = (&*tasks, &*units, cascade.tokens());
+        units.iter().for_each(|unit| unit.remaining.store(unit.n_tasks(), Ordering::Relaxed));
         let parts = Disjoint::new(parts);
         for_each_task(states, tasks.len(), |state, i| {
             let task = &tasks[i];
-            isa.run(Run { block: Block { args: self, task, scratch: scratch(state) }, units, parts: &parts });
+            let block = Block { args: self, shared_tokens, task, scratch: scratch(state) };
+            isa.run(Run { block, tasks, units, parts: &parts });
         });
     }
 }
@@ -69,6 +72,7 @@ impl<O: LhsElement> Attention<'_, O> {
 /// One task.
 struct Run<'a, 'b, L, O> {
     block: Block<'a, 'b, L, O>,
+    tasks: &'a [Task],
     units: &'a [Unit],
     parts: &'a Disjoint<'a, f32>,
 }
@@ -85,7 +89,8 @@ impl<I: Isa, O: LhsElement> Kernel<I> for Run<'_, '_, I::Lhs, O> {
         let unit = &self.units[part.unit as usize];
         // Release what this task wrote, and acquire what the others did before the last one merges.
         if unit.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.block.merge_parts(isa, unit, self.parts);
+            let tasks = [unit.wide.clone(), unit.narrow.clone()].map(|tasks| &self.tasks[tasks]);
+            self.block.merge_parts(isa, tasks, self.parts);
         }
         isa.end_products();
     }

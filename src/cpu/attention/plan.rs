@@ -1,7 +1,9 @@
 //! The plan of a step's attention: made once from lengths, run in every layer.
 
-use std::sync::atomic::AtomicU32;
+use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
 
+use super::cascade::Cascade;
 use super::scratch::Geometry;
 use crate::spec::Ragged;
 use crate::spec::contract::CHUNK_LEN;
@@ -10,16 +12,20 @@ use crate::spec::contract::CHUNK_LEN;
 const SPLIT_ROWS: usize = 16;
 /// Tasks per thread below which splitting pays.
 const TASKS_PER_THREAD: usize = 4;
+/// Rows of a chunk for whose states there is room where sequences share their first chunks.
+const SHARED_ROWS: usize = 64;
 
 /// One block, or some chunks of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
-    /// The sequence.
+    /// The sequence; any of those that share the chunks.
     pub seq: u32,
     /// The KV head.
     pub kv_head: u32,
-    /// First row of the batch.
+    /// First row of the batch; where sequences share the chunks, an entry of [`Cascade::tokens`].
     pub first_token: u32,
+    /// Whether each token is another sequence's; all of them see all of these chunks then.
+    pub shared: bool,
     /// Rows of the batch.
     pub n_tokens: u32,
     /// First chunk.
@@ -35,23 +41,37 @@ pub struct Task {
 pub struct Part {
     /// The split block.
     pub unit: u32,
+    /// First row of the block that this task has.
+    pub first_row: u32,
     /// First element of this task's states in the parts.
     pub first: usize,
     /// Whether these are the first chunks, which merge as they go.
     pub leftmost: bool,
 }
 
+impl Task {
+    /// States that a task of a split block leaves. The leftmost one merges as it goes.
+    pub fn n_states(&self) -> usize {
+        if self.part.is_some_and(|part| part.leftmost) { 1 } else { (self.end_chunk - self.first_chunk) as usize }
+    }
+}
+
 /// A block whose chunks are split over tasks.
 #[derive(Debug)]
 pub struct Unit {
-    /// Tasks that it is split into.
-    pub n_tasks: u32,
+    /// Tasks that have all of its rows, from the leftmost chunk on.
+    pub wide: Range<usize>,
+    /// Tasks that have some of its rows, over the chunks to the right of those: sequences' own, behind what they share.
+    pub narrow: Range<usize>,
     /// Tasks not finished yet.
-    pub remaining: AtomicU32,
-    /// First element of its states in the parts.
-    pub first: usize,
-    /// States that its tasks leave there.
-    pub n_states: usize,
+    pub remaining: AtomicUsize,
+}
+
+impl Unit {
+    /// How many tasks it is split into.
+    pub fn n_tasks(&self) -> usize {
+        self.wide.len() + self.narrow.len()
+    }
 }
 
 /// What a plan has room for.
@@ -77,6 +97,9 @@ pub struct AttentionPlan {
     pub(super) units: Vec<Unit>,
     /// States of split blocks, `[state][row][2 + head_dim]`.
     pub(super) parts: Vec<f32>,
+    /// Elements of the parts that tasks have.
+    n_taken: usize,
+    pub(super) cascade: Cascade,
 }
 
 impl AttentionPlan {
@@ -85,85 +108,153 @@ impl AttentionPlan {
         let n_blocks = limits.max_step_tokens * geometry.n_kv_heads;
         let max_split = TASKS_PER_THREAD * limits.n_threads;
         let max_states = max_split * (limits.max_len.div_ceil(CHUNK_LEN) + 1);
+        let split_room = max_states * state_len(SPLIT_ROWS.max(geometry.group), geometry.head_dim);
         Self {
             limits,
             tasks: Vec::with_capacity(n_blocks + 2 * max_split),
-            units: Vec::with_capacity(max_split),
-            parts: vec![0.0; max_states * state_len(SPLIT_ROWS.max(geometry.group), geometry.head_dim)],
+            units: Vec::with_capacity(max_split + n_blocks / 2),
+            parts: vec![0.0; split_room + Self::shared_room(geometry, &limits)],
+            n_taken: 0,
+            cascade: Cascade::new(limits.max_step_tokens),
         }
+    }
+
+    /// Elements of the parts that are for sequences which share their first chunks.
+    fn shared_room(geometry: &Geometry, limits: &PlanLimits) -> usize {
+        let n_chunks = geometry.n_kv_heads * (limits.max_len.div_ceil(CHUNK_LEN) + 1);
+        n_chunks * state_len(SHARED_ROWS, geometry.head_dim)
     }
 
     /// Makes the tasks of a step.
     pub fn make(&mut self, geometry: &Geometry, ragged: &Ragged<'_>) {
         self.tasks.clear();
         self.units.clear();
+        self.n_taken = 0;
         let wanted = TASKS_PER_THREAD * self.limits.n_threads;
+        self.find_shared(geometry, ragged, wanted);
         let (mut block_rows, mut block_tokens, mut n_blocks);
         block_rows = self.limits.block_rows;
         loop {
             block_tokens = (block_rows / geometry.group).max(1);
-            n_blocks = (0..ragged.n_seqs()).map(|s| ragged.rows(s).len().div_ceil(block_tokens)).sum::<usize>()
-                * geometry.n_kv_heads;
+            let alone = (0..ragged.n_seqs()).filter(|seq| !self.cascade.shares(*seq));
+            let n_alone = alone.map(|seq| ragged.rows(seq).len().div_ceil(block_tokens)).sum::<usize>();
+            n_blocks = (n_alone + self.cascade.groups().len()) * geometry.n_kv_heads;
             if n_blocks >= wanted || block_rows / 2 < self.limits.min_block_rows {
                 break;
             }
             block_rows /= 2;
         }
-        let n_parts = wanted.div_ceil(n_blocks.max(1));
-        let may_split = self.limits.n_threads > 1 && n_parts > 1;
-        let mut first_part = 0;
+        let n_parts = if self.limits.n_threads > 1 { wanted.div_ceil(n_blocks.max(1)) } else { 1 };
+        self.share(geometry, ragged, n_parts);
         for seq in 0..ragged.n_seqs() {
-            let rows = ragged.rows(seq);
-            for kv_head in 0..geometry.n_kv_heads {
-                // Last block first: it has the longest context, and what starts last should be short.
-                for block in (0..rows.len().div_ceil(block_tokens)).rev() {
-                    let first_token = rows.start + block * block_tokens;
-                    let n_tokens = block_tokens.min(rows.end - first_token);
-                    let start = ragged.start(seq) + block * block_tokens;
+            if !self.cascade.shares(seq) {
+                self.blocks(geometry, ragged, seq, block_tokens, n_parts);
+            }
+        }
+    }
+
+    /// Finds sequences that share their first chunks, as far as there is room for their states.
+    fn find_shared(&mut self, geometry: &Geometry, ragged: &Ragged<'_>, wanted: usize) {
+        let mut room = Self::shared_room(geometry, &self.limits);
+        let (group, head_dim, n_kv_heads) = (geometry.group, geometry.head_dim, geometry.n_kv_heads);
+        let may_form = |n_members: usize, n_shared: usize, n_own: usize| {
+            let n_wide = if n_kv_heads < wanted { n_shared } else { 1 };
+            let len = n_wide * state_len(n_members * group, head_dim) + n_own * state_len(group, head_dim);
+            let fits = n_kv_heads * len <= room;
+            room -= if fits { n_kv_heads * len } else { 0 };
+            fits
+        };
+        self.cascade.find(geometry, ragged, self.limits.block_rows / group, may_form);
+    }
+
+    /// The blocks of sequences that share their first chunks: first tasks that all of them share, then those of each. What takes long begins first.
+    fn share(&mut self, geometry: &Geometry, ragged: &Ragged<'_>, n_parts: usize) {
+        for i in 0..self.cascade.groups().len() {
+            let group = self.cascade.groups()[i];
+            let members = self.cascade.members(&group);
+            let (seq, n_tokens) = (members[0], members.len() as u32);
+            let (first_token, end_chunk) = (self.cascade.first_token(&group) as u32, group.n_chunks as u32);
+            for kv_head in 0..geometry.n_kv_heads as u32 {
+                let shared =
+                    Task { seq, kv_head, first_token, shared: true, n_tokens, first_chunk: 0, end_chunk, part: None };
+                self.split(geometry, shared, n_parts.min(group.n_chunks));
+            }
+        }
+        let mut unit = 0;
+        for i in 0..self.cascade.groups().len() {
+            let group = self.cascade.groups()[i];
+            for kv_head in 0..geometry.n_kv_heads as u32 {
+                let first_task = self.tasks.len();
+                for member in 0..self.cascade.members(&group).len() {
+                    let seq = self.cascade.members(&group)[member];
                     let task = Task {
-                        seq: seq as u32,
-                        kv_head: kv_head as u32,
-                        first_token: first_token as u32,
-                        n_tokens: n_tokens as u32,
-                        first_chunk: (geometry.first_visible(start) / CHUNK_LEN) as u32,
-                        end_chunk: (start + n_tokens).div_ceil(CHUNK_LEN) as u32,
+                        seq,
+                        kv_head,
+                        first_token: ragged.rows(seq as usize).start as u32,
+                        shared: false,
+                        n_tokens: 1,
+                        first_chunk: group.n_chunks as u32,
+                        end_chunk: ragged.kv_len(seq as usize).div_ceil(CHUNK_LEN) as u32,
                         part: None,
                     };
-                    if may_split && n_tokens * geometry.group <= SPLIT_ROWS {
-                        first_part = self.split(geometry, task, n_parts, first_part);
-                    } else {
-                        self.tasks.push(task);
+                    if task.first_chunk < task.end_chunk {
+                        self.push_part(geometry, task, unit, member * geometry.group, false);
                     }
+                }
+                self.units[unit].narrow = first_task..self.tasks.len();
+                unit += 1;
+            }
+        }
+    }
+
+    /// The blocks of a sequence that shares nothing.
+    fn blocks(&mut self, geometry: &Geometry, ragged: &Ragged<'_>, seq: usize, block_tokens: usize, n_parts: usize) {
+        let rows = ragged.rows(seq);
+        for kv_head in 0..geometry.n_kv_heads {
+            // Last block first: it has the longest context, and what starts last should be short.
+            for block in (0..rows.len().div_ceil(block_tokens)).rev() {
+                let first_token = rows.start + block * block_tokens;
+                let n_tokens = block_tokens.min(rows.end - first_token);
+                let start = ragged.start(seq) + block * block_tokens;
+                let task = Task {
+                    seq: seq as u32,
+                    kv_head: kv_head as u32,
+                    first_token: first_token as u32,
+                    shared: false,
+                    n_tokens: n_tokens as u32,
+                    first_chunk: (geometry.first_visible(start) / CHUNK_LEN) as u32,
+                    end_chunk: (start + n_tokens).div_ceil(CHUNK_LEN) as u32,
+                    part: None,
+                };
+                let n_parts = n_parts.min((task.end_chunk - task.first_chunk) as usize);
+                if n_parts > 1 && n_tokens * geometry.group <= SPLIT_ROWS {
+                    self.split(geometry, task, n_parts);
+                } else {
+                    self.tasks.push(task);
                 }
             }
         }
     }
 
-    /// Splits the chunks of a block evenly over up to `n_parts` tasks; answers where the next unit's states may start.
-    fn split(&mut self, geometry: &Geometry, block: Task, n_parts: usize, first_part: usize) -> usize {
+    /// Splits the chunks of a block evenly over `n_parts` tasks, of a unit of its own.
+    fn split(&mut self, geometry: &Geometry, block: Task, n_parts: usize) {
+        let (unit, first_task) = (self.units.len(), self.tasks.len());
         let n_chunks = (block.end_chunk - block.first_chunk) as usize;
-        let n_parts = n_parts.min(n_chunks);
-        if n_parts < 2 {
-            self.tasks.push(block);
-            return first_part;
-        }
-        let unit = self.units.len() as u32;
-        let len = state_len(block.n_tokens as usize * geometry.group, geometry.head_dim);
-        let mut n_states = 0;
         for part in 0..n_parts {
             let chunk = |part: usize| block.first_chunk + (part * n_chunks / n_parts) as u32;
-            let task = Task {
-                first_chunk: chunk(part),
-                end_chunk: chunk(part + 1),
-                part: Some(Part { unit, first: first_part + n_states * len, leftmost: part == 0 }),
-                ..block
-            };
-            // The leftmost task merges as it goes, and leaves one state.
-            n_states += if part == 0 { 1 } else { (task.end_chunk - task.first_chunk) as usize };
-            self.tasks.push(task);
+            let task = Task { first_chunk: chunk(part), end_chunk: chunk(part + 1), ..block };
+            self.push_part(geometry, task, unit, 0, part == 0);
         }
-        self.units.push(Unit { n_tasks: n_parts as u32, remaining: AtomicU32::new(0), first: first_part, n_states });
-        first_part + n_states * len
+        let wide = first_task..self.tasks.len();
+        self.units.push(Unit { wide, narrow: 0..0, remaining: AtomicUsize::new(0) });
+    }
+
+    /// Adds a task of a split block, which has the block's rows from `first_row` on.
+    fn push_part(&mut self, geometry: &Geometry, task: Task, unit: usize, first_row: usize, leftmost: bool) {
+        let part = Part { unit: unit as u32, first_row: first_row as u32, first: self.n_taken, leftmost };
+        let task = Task { part: Some(part), ..task };
+        self.n_taken += task.n_states() * state_len(task.n_tokens as usize * geometry.group, geometry.head_dim);
+        self.tasks.push(task);
     }
 }
 

@@ -24,6 +24,12 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// What makes a product of a query and a key the exponent of a power of two.
+    #[inline(always)]
+    pub fn exponent_factor(&self) -> f32 {
+        self.scale * std::f32::consts::LOG2_E
+    }
+
     /// First key that a query at `position` sees.
     #[inline(always)]
     pub fn first_visible(&self, position: usize) -> usize {
@@ -99,6 +105,19 @@ impl<L: LhsElement> AttentionScratch<L> {
             max: &mut self.max[first..first + n_rows],
             sum: &mut self.sum[first..first + n_rows],
             values: &mut self.values[first * head_dim..(first + n_rows) * head_dim],
+        }
+    }
+
+    /// Stores the last chunk's state of a strip.
+    #[inline(always)]
+    pub(super) fn store_chunk<I: Isa>(&self, out: State<'_>, head_dim: usize) {
+        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
+        out.max.copy_from_slice(&self.chunk_max[..out.max.len()]);
+        out.sum.copy_from_slice(&self.chunk_sum[..out.sum.len()]);
+        for (row, values) in out.values.chunks_exact_mut(head_dim).enumerate() {
+            for (panel, out) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+                *out = *self.chunk_values[layout.index(row, panel)..].first_chunk().unwrap();
+            }
         }
     }
 

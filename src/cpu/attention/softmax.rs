@@ -6,7 +6,7 @@ use super::block::Block;
 use super::scratch::{AttentionScratch, strip_layout};
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::math::exp_of_negative;
+use crate::cpu::math::exp2;
 use crate::spec::contract::{CHUNK_LEN, PANEL_COLS};
 
 /// Panels of scores of a chunk.
@@ -17,7 +17,7 @@ const N_PANELS: usize = CHUNK_LEN / PANEL_COLS;
 const BATCH: usize = 16;
 
 impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
-    /// Turns the scores of rows `strip`, of which a row's visible keys count, into weights `exp(s * scale - max)`, zero elsewhere in the tiles of
+    /// Turns the scores of rows `strip`, of which a row's visible keys count, into weights `2^(s * factor - max)`, zero elsewhere in the tiles of
     /// keys `tiles`; leaves maxima and sums. A sum is taken in sixteen lanes, before the weights are rounded. Where keys and values are `CODES` the
     /// products become scores first, and the weights are multiplied with the values' scales last.
     #[inline(always)]
@@ -55,7 +55,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// What a product is still to be multiplied with to be a score.
     #[inline(always)]
     fn score_factor<const CODES: bool>(&self) -> f32 {
-        if CODES { 1.0 } else { self.args.geometry.scale }
+        if CODES { 1.0 } else { self.args.geometry.exponent_factor() }
     }
 
     #[inline(always)]
@@ -67,7 +67,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         tiles: &Range<usize>,
         row: usize,
     ) {
-        let (scale, shift) = (isa.splat(self.score_factor::<CODES>()), isa.splat(self.scratch.chunk_max[row]));
+        let (scale, shift) = (isa.splat(self.score_factor::<CODES>()), isa.splat(-self.scratch.chunk_max[row]));
         let visible = self.visible_of(chunk, strip, tiles, row);
         let AttentionScratch { scores, probs, chunk_sum, widened, .. } = &mut *self.scratch;
         let scores = Scores::new::<I>(scores, row, visible);
@@ -157,7 +157,7 @@ impl<'a> Scores<'a> {
     /// Sixteen weights of keys that all count.
     #[inline(always)]
     fn all_weights<I: Isa>(&self, isa: I, panel: usize, scale: I::V, shift: I::V) -> I::V {
-        exp_of_negative(isa, isa.sub(isa.mul(isa.load(self.all(panel)), scale), shift))
+        exp2(isa, isa.mul_add(isa.load(self.all(panel)), scale, shift))
     }
 
     /// Sixteen weights, zero for keys that do not count.
@@ -166,6 +166,6 @@ impl<'a> Scores<'a> {
         if self.visible.is_empty() || !self.panels().contains(&panel) {
             return isa.splat(0.0);
         }
-        exp_of_negative(isa, isa.sub(isa.mul(self.load(isa, panel), scale), shift))
+        exp2(isa, isa.mul_add(self.load(isa, panel), scale, shift))
     }
 }

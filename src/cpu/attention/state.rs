@@ -1,11 +1,11 @@
 //! The states of rows' attention over some keys, and how they merge.
 
 use crate::cpu::isa::Isa;
-use crate::cpu::math::exp;
+use crate::cpu::math::exp2;
 use crate::cpu::pointwise::load_padded;
 use crate::cpu::product::SumLayout;
 
-/// Attention of queries over some keys: `sum = Σ exp(s_i - max)` and `values = Σ exp(s_i - max) v_i`. No keys: `max` is minus infinity.
+/// Attention of queries over some keys: `sum = Σ 2^(s_i - max)` and `values = Σ 2^(s_i - max) v_i`. No keys: `max` is minus infinity.
 pub struct State<'a> {
     /// `[rows]` largest score.
     pub max: &'a mut [f32],
@@ -50,7 +50,7 @@ impl State<'_> {
     fn factors<I: Isa>(&mut self, isa: I, first: usize, max: &[f32], sum: &[f32]) -> ([f32; 16], [f32; 16]) {
         let (m0, m1) = (load_padded(isa, self.max, first), load_padded(isa, max, first));
         let larger = isa.max(m0, m1);
-        let (a, b) = (exp(isa, isa.sub(m0, larger)), exp(isa, isa.sub(m1, larger)));
+        let (a, b) = (exp2(isa, isa.sub(m0, larger)), exp2(isa, isa.sub(m1, larger)));
         let scaled = isa.mul(load_padded(isa, self.sum, first), a);
         let merged = isa.add(scaled, isa.mul(load_padded(isa, sum, first), b));
         let mut lanes = [[0.0; 16]; 4];

@@ -29,7 +29,7 @@ pub struct Widened {
     shared: bool,
     /// Whose keys are here, and whose values.
     here: [[bool; CHUNK_PAGES]; 2],
-    /// `[CHUNK_LEN]` what the product of a query with a key's codes is multiplied with: the key's scale times the factor on scores. Anything for
+    /// `[CHUNK_LEN]` what the product of a query with a key's codes is multiplied with: the key's scale times [`Geometry::exponent_factor`]. Anything for
     /// keys that were not stored.
     factors: Vec<f32>,
     /// `[CHUNK_LEN]` scales of the values; anything, as above.
@@ -151,7 +151,7 @@ impl<I: Isa, O: LhsElement> Kernel<I> for WidenPage<'_, '_, I::Lhs, O> {
         }
         if part == Part::Keys {
             widened.fill(isa, part, page_in_chunk, head.keys, head.values);
-            return widened.take_scales(page_in_chunk, &head, block.args.geometry.scale);
+            return widened.take_scales(page_in_chunk, &head, block.args.geometry.exponent_factor());
         }
         let table = block.args.ragged.page_table(block.task.seq as usize);
         let next = table.get((chunk + 1) * CHUNK_PAGES + page_in_chunk);
@@ -191,7 +191,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     /// The same block, for a kernel apart.
     #[inline(always)]
     fn again(&mut self) -> Block<'_, '_, L, O> {
-        Block { args: self.args, task: self.task, scratch: self.scratch }
+        Block { args: self.args, shared_tokens: self.shared_tokens, task: self.task, scratch: self.scratch }
     }
 
     /// Widens the keys of a page of the chunk.

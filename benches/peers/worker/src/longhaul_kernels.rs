@@ -1,5 +1,6 @@
 //! longhaul's two public kernels.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use longhaul::backend::{Backend, KvPages, PackedMatrix};
@@ -45,23 +46,31 @@ pub fn matmul(n_threads: usize, dtype: &str, case: &MatmulCase) -> Result<Prepar
 
 /// Queries in f32, keys and values in pages as `dtype`.
 pub fn attention(n_threads: usize, dtype: &str, case: &AttentionCase) -> Result<Prepared> {
-    let &AttentionCase { batch, q_len, kv_len, n_heads, n_kv_heads, head_dim, rotated_bytes } = case;
+    let &AttentionCase { batch, q_len, kv_len, shared_len, n_heads, n_kv_heads, head_dim, rotated_bytes } = case;
     let backend = backend(n_threads, None)?;
     let spec = KvSpec { n_layers: 1, n_kv_heads, head_dim, dtype: dtype.parse()? };
-    let copies = n_copies(rotated_bytes, (batch * kv_len * spec.bytes_per_token()) as u64);
+    let n_kept = shared_len + batch * (kv_len - shared_len);
+    let copies = n_copies(rotated_bytes, (n_kept * spec.bytes_per_token()) as u64);
     let page_len = backend.caps().page_len;
     let n_pages = kv_len.div_ceil(page_len);
     let mut kv = backend.kv(&spec, copies * batch * n_pages)?;
+    // Pages that a sequence shares are those of the first in its copy; its own there stay empty and take no memory.
     for seq_idx in 0..copies * batch {
-        fill(&mut *kv, seq_idx * n_pages, kv_len, page_len)?;
+        let first = if seq_idx % batch == 0 { 0 } else { shared_len };
+        fill(&mut *kv, seq_idx * n_pages, first..kv_len, page_len)?;
     }
+    let page = |seq_idx: usize, i: usize| {
+        let seq_idx = if i < shared_len / page_len { seq_idx / batch * batch } else { seq_idx };
+        PageId((seq_idx * n_pages + i) as u32)
+    };
     let q = Array3::from_shape_fn((batch * q_len, n_heads, head_dim), |(row, head, i)| {
         pattern::query(kv_len - q_len + row % q_len, head, i)
     });
     let offsets = |step: usize| (0..=batch).map(|i| (i * step) as u32).collect::<Vec<u32>>();
     let (row_offsets, page_offsets) = (offsets(q_len), offsets(n_pages));
     let starts = vec![(kv_len - q_len) as u32; batch];
-    let pages: Vec<PageId> = (0..(copies * batch * n_pages) as u32).map(PageId).collect();
+    let pages: Vec<PageId> =
+        (0..copies * batch).flat_map(|seq_idx| (0..n_pages).map(move |i| page(seq_idx, i))).collect();
     let mut out = Array3::zeros(q.dim());
     let mut turn = 0;
     let mut attend = move |out: &mut Array3<f32>| -> Result<_> {
@@ -79,18 +88,21 @@ pub fn attention(n_threads: usize, dtype: &str, case: &AttentionCase) -> Result<
     Ok(Prepared { run: Box::new(move || attend(&mut out)), check })
 }
 
-/// Fills a sequence of `kv_len` tokens in the pages from `first_page` on.
-fn fill(kv: &mut dyn KvPages, first_page: usize, kv_len: usize, page_len: usize) -> Result<()> {
+/// Fills `tokens` of a sequence that lies in the pages from `first_page` on.
+fn fill(kv: &mut dyn KvPages, first_page: usize, tokens: Range<usize>, page_len: usize) -> Result<()> {
     let (n_heads, head_dim) = (kv.spec().n_kv_heads, kv.spec().head_dim);
-    let shape = (kv_len.min(pattern::KV_PERIOD), n_heads, head_dim);
+    let shape = (pattern::KV_PERIOD, n_heads, head_dim);
     let keys = Array3::from_shape_fn(shape, |(token, head, i)| pattern::key(token, head, i));
     let values = Array3::from_shape_fn(shape, |(token, head, i)| pattern::value(token, head, i));
-    for first in (0..kv_len).step_by(pattern::KV_PERIOD) {
-        let len = shape.0.min(kv_len - first);
+    let mut first = tokens.start;
+    while first < tokens.end {
+        let skip = first % pattern::KV_PERIOD;
+        let len = (pattern::KV_PERIOD - skip).min(tokens.end - first);
         let slot =
             |token: usize| Slot { page: PageId((first_page + token / page_len) as u32), slot_idx: token % page_len };
         let at: Vec<Slot> = (first..first + len).map(slot).collect();
-        kv.append(0, keys.slice(s![..len, .., ..]), values.slice(s![..len, .., ..]), &at)?;
+        kv.append(0, keys.slice(s![skip..skip + len, .., ..]), values.slice(s![skip..skip + len, .., ..]), &at)?;
+        first += len;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! SmolLM2 through longhaul's engine: sessions, scheduler and sampler included.
+//! SmolLM2, or random weights in another shape, through longhaul's engine: sessions, scheduler and sampler included.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -34,8 +34,8 @@ impl Models {
 
     /// A case with weights as `dtype`.
     pub fn prepare(&mut self, dtype: &str, case: &ModelCase) -> Result<Prepared> {
-        let session = self.session(dtype)?;
-        let &ModelCase { decode, depth, n_tokens } = case;
+        let session = self.session(dtype, case.preset.as_deref())?;
+        let &ModelCase { decode, depth, n_tokens, .. } = case;
         // A session that has no token cannot say which one comes next.
         let context = if decode { depth.max(1) } else { depth };
         bring_to(&mut session.borrow_mut(), context)?;
@@ -49,17 +49,20 @@ impl Models {
         Ok(Prepared { run: Box::new(run), check: Vec::new() })
     }
 
-    fn session(&mut self, dtype: &str) -> Result<Rc<RefCell<Session>>> {
-        if !self.loaded.contains_key(dtype) {
-            let weights = Some(dtype.parse()?);
-            let builder = Engine::builder().model_dir(&self.model_dir).weights(weights);
-            let engine = builder.threads(self.n_threads).kv_budget_bytes(KV_BYTES).build()?;
+    fn session(&mut self, dtype: &str, preset: Option<&str>) -> Result<Rc<RefCell<Session>>> {
+        let name = format!("{} {dtype}", preset.unwrap_or_default());
+        if !self.loaded.contains_key(&name) {
+            let builder = match preset {
+                Some(preset) => Engine::builder().synthetic(preset.parse()?, 0),
+                None => Engine::builder().model_dir(&self.model_dir),
+            };
+            let engine = builder.weights(Some(dtype.parse()?)).threads(self.n_threads).kv_budget_bytes(KV_BYTES).build()?;
             // No prefix is to be found again: what is measured is computed each time.
             let session = engine.session(SessionOptions { prefix_cache: false, ..Default::default() })?;
             let loaded = Loaded { _engine: engine, session: Rc::new(RefCell::new(session)) };
-            self.loaded.insert(dtype.into(), loaded);
+            self.loaded.insert(name.clone(), loaded);
         }
-        Ok(self.loaded[dtype].session.clone())
+        Ok(self.loaded[&name].session.clone())
     }
 }
 

@@ -48,6 +48,9 @@ pub struct AttentionCase {
     pub batch: usize,
     pub q_len: usize,
     pub kv_len: usize,
+    /// Tokens at the start that all sequences share, in the same pages; a multiple of a page.
+    #[serde(default)]
+    pub shared_len: usize,
     pub n_heads: usize,
     pub n_kv_heads: usize,
     pub head_dim: usize,
@@ -55,9 +58,12 @@ pub struct AttentionCase {
     pub rotated_bytes: u64,
 }
 
-/// SmolLM2: `n_tokens` behind a context of `depth`.
+/// `n_tokens` behind a context of `depth`.
 #[derive(Deserialize)]
 pub struct ModelCase {
+    /// Random weights in this shape; SmolLM2 where it says nothing.
+    #[serde(default)]
+    pub preset: Option<String>,
     /// Tokens one by one, or else all at once up to the first token drawn.
     pub decode: bool,
     pub depth: usize,
