@@ -56,7 +56,8 @@ impl Models {
                 Some(preset) => Engine::builder().synthetic(preset.parse()?, 0),
                 None => Engine::builder().model_dir(&self.model_dir),
             };
-            let engine = builder.weights(Some(dtype.parse()?)).threads(self.n_threads).kv_budget_bytes(KV_BYTES).build()?;
+            let engine =
+                builder.weights(Some(dtype.parse()?)).threads(self.n_threads).kv_budget_bytes(KV_BYTES).build()?;
             // No prefix is to be found again: what is measured is computed each time.
             let session = engine.session(SessionOptions { prefix_cache: false, ..Default::default() })?;
             let loaded = Loaded { _engine: engine, session: Rc::new(RefCell::new(session)) };
