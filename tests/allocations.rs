@@ -34,8 +34,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Decode, a chunk of a prompt behind more than a chunk of attention, and both in one batch.
-fn batches() -> [StepBatch; 3] {
+/// Decode, a chunk of a prompt behind more than a chunk of attention, both in one batch, and two families of forks that share two chunks.
+fn batches() -> [StepBatch; 4] {
     let pages: Vec<PageId> = (0..20).map(PageId).collect();
     let (decode, chunk) = ((vec![5], 700, &pages[..11]), (vec![6; 40], 300, &pages[11..17]));
     let batch = |sequences: &[&(Vec<u32>, usize, &[PageId])]| {
@@ -46,7 +46,13 @@ fn batches() -> [StepBatch; 3] {
         }
         batch
     };
-    [batch(&[&decode]), batch(&[&chunk]), batch(&[&decode, &chunk])]
+    let mut forks = StepBatch::new();
+    for fork in 0..4 {
+        let shared = &pages[fork % 2 * 8..][..8];
+        forks.push(&[7], 520, &[shared, &pages[16 + fork..][..1]].concat());
+        forks.logit_rows.push(fork as u32);
+    }
+    [batch(&[&decode]), batch(&[&chunk]), batch(&[&decode, &chunk]), forks]
 }
 
 /// One test in this file: the counter counts for all threads.

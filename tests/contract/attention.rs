@@ -11,8 +11,8 @@ use super::{
 };
 use longhaul::backend::Backend;
 
-/// Relative error of `exp` (see `emulation`).
-const EXP_ERROR: f64 = 3e-7;
+/// Relative error of `exp2` (see `emulation`).
+const EXP_ERROR: f64 = 2e-7;
 
 /// Context lengths: one key, about a page of 64, about a chunk of 256, and several chunks with a tail.
 const KV_LEN: [usize; 8] = [1, 63, 64, 65, 255, 256, 257, 700];

@@ -50,7 +50,7 @@ proptest! {
             };
             let mut root = new(0, 1, shared * page_len + 64 * OWN);
             if not_finite {
-                // Everybody sees it, or nobody does.
+                // In the first page, which all of them see.
                 root.v[[0, 0, 0]] = f32::INFINITY;
             }
             let len = |i: usize| (shared * page_len + lens[i]).max(n_tokens);

@@ -71,7 +71,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         let (n_rows, head_dim, group) = (self.n_rows(), self.head_dim(), self.args.geometry.group);
         self.scratch.state(0, n_rows, head_dim).clear();
         for task in tasks.into_iter().flatten() {
-            let Some(part) = task.part else { continue };
+            let part = task.part.expect("a task of a split block");
             let n_rows = task.n_tokens as usize * group;
             let mut state = self.scratch.state(part.first_row as usize, n_rows, head_dim);
             for i in 0..task.n_states() {

@@ -10,7 +10,7 @@ use crate::spec::contract::{CHUNK_LEN, PAGE_LEN};
 pub struct Group {
     /// First of its members.
     first: usize,
-    /// Members, two or more.
+    /// Members; two or more, once it is formed.
     n_members: usize,
     /// Chunks that they share, at least one. Every member sees all of them.
     pub n_chunks: usize,
@@ -66,8 +66,11 @@ impl Cascade {
         while first < self.members.len() {
             let group = self.group(ragged, first, max_members);
             first += group.n_members;
+            if group.n_members == 1 {
+                continue;
+            }
             let n_own = self.members(&group).iter().map(|seq| n_chunks(ragged, *seq) - group.n_chunks).sum();
-            if group.n_members > 1 && may_form(group.n_members, group.n_chunks, n_own) {
+            if may_form(group.n_members, group.n_chunks, n_own) {
                 self.groups.push(group);
                 for seq in &self.members[group.first..first] {
                     self.shares[*seq as usize] = true;
