@@ -32,3 +32,44 @@ impl<'a, T> Disjoint<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(first), len) }
     }
 }
+
+/// Some columns of some rows of a shared matrix, for one thread to write.
+pub struct SharedRows<'a> {
+    first: *mut f32,
+    /// Elements from one row to the next.
+    stride: usize,
+    n_rows: usize,
+    n_cols: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> SharedRows<'a> {
+    /// `n_rows` rows of `n_cols` elements, `stride` apart, from element `first` of `shared` on; panics beyond its end.
+    ///
+    /// # Safety
+    /// While the result lives, nobody else may hold one of these elements.
+    #[inline(always)]
+    pub unsafe fn new(shared: &Disjoint<'a, f32>, first: usize, stride: usize, [n_rows, n_cols]: [usize; 2]) -> Self {
+        assert!(n_rows > 0 && n_cols <= stride, "rows that meet");
+        assert!(first + (n_rows - 1) * stride + n_cols <= shared.len, "rows beyond the end of a shared slice");
+        Self { first: shared.ptr.wrapping_add(first), stride, n_rows, n_cols, lifetime: PhantomData }
+    }
+
+    /// Where columns `16 panel..16 (panel + 1)` of row `row` begin; those that there are may be written.
+    #[inline(always)]
+    pub fn at(&self, row: usize, panel: usize) -> *mut f32 {
+        self.first.wrapping_add(row * self.stride + panel * 16)
+    }
+
+    /// Elements from one row to the next.
+    #[inline(always)]
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Rows and columns.
+    #[inline(always)]
+    pub fn dim(&self) -> [usize; 2] {
+        [self.n_rows, self.n_cols]
+    }
+}

@@ -1,6 +1,6 @@
 //! `y[M, N] = x[M, K] W[N, K]^T`: packed panels, tasks of some panels by some rows, and what happens to a sum once it is there.
 
-use super::disjoint::Disjoint;
+use super::disjoint::{Disjoint, SharedRows};
 use super::isa::{Isa, Kernel};
 use super::lhs::LhsElement;
 use super::math::silu;
@@ -55,8 +55,11 @@ pub fn scratch_len<I: Isa>() -> usize {
 /// Tasks per thread below which they become narrower.
 const TASKS_PER_THREAD: usize = 4;
 
-/// Wide tasks have a multiple of this many panels: kernels for few rows read four panels at once, or six.
+/// Wide tasks of few rows have a multiple of this many panels: kernels read four at once then, or six.
 const STREAMS: usize = 12;
+
+/// How many rows are few.
+const FEW_ROWS: usize = 16;
 
 /// How a matmul is cut into tasks; follows from lengths alone.
 struct Cut {
@@ -76,8 +79,8 @@ impl Cut {
         let wanted = (TASKS_PER_THREAD * n_threads).div_ceil(n_row_blocks);
         let n_groups = wanted.min(n_panels / I::MIN_TASK_PANELS).max(n_panels.div_ceil(I::TASK_PANELS));
         let panels = n_panels.div_ceil(n_groups);
-        let step = if panels > 2 * STREAMS { STREAMS } else { 2 };
-        let panels = panels.next_multiple_of(step).min(I::TASK_PANELS);
+        let step = if n_rows <= FEW_ROWS && panels > 2 * STREAMS { STREAMS } else { 2 };
+        let panels = panels.next_multiple_of(step).min(I::TASK_PANELS / step * step);
         Self { rows, panels, n_row_blocks: n_rows.div_ceil(rows), n_groups: n_panels.div_ceil(panels) }
     }
 }
@@ -94,7 +97,12 @@ impl<I: Isa, W: Matrix> Kernel<I> for Task<'_, '_, I, W> {
     #[inline(always)]
     fn run(self, isa: I) {
         let Self { matmul, operand, block, sums } = self;
-        matmul.weights.product(isa, matmul.lhs, operand, &block, sums);
+        let finished = matmul.finished_rows(&block);
+        let is_finished = finished.is_some();
+        matmul.weights.product(isa, matmul.lhs, operand, &block, sums, finished);
+        if is_finished {
+            return;
+        }
         match &matmul.epilogue {
             Epilogue::Store { out, stride, bias } => matmul.store(isa, &block, sums, out, *stride, *bias),
             Epilogue::Add { out, stride } => matmul.add(isa, &block, sums, out, *stride),
@@ -116,13 +124,29 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
         let (operand, n_panels) = (&*operand, self.weights.n_panels());
         let cut = Cut::new::<I>(self.n_rows, n_panels, states.len());
         for_each_task(states, cut.n_groups * cut.n_row_blocks, |state, i| {
-            let first_panel = i / cut.n_row_blocks * cut.panels;
-            let first_row = i % cut.n_row_blocks * cut.rows;
+            // Rows are a thread's own as far as they go, and threads pass the same panels at about the same time.
+            let first_row = i / cut.n_groups * cut.rows;
+            let first_panel = i % cut.n_groups * cut.panels;
             let (n_rows, n_panels) = (cut.rows.min(self.n_rows - first_row), cut.panels.min(n_panels - first_panel));
-            let layout = W::sum_layout::<I>(n_rows, n_panels);
+            let layout = W::sum_layout::<I>(n_panels);
             let block = Block { first_row, n_rows, first_panel, n_panels, layout };
             isa.run(Task { matmul: self, operand, block, sums: sums(state) });
         });
+    }
+
+    /// Where the sums of a block can go at once: whole panels of a plain result, from matrices that store them.
+    #[inline(always)]
+    fn finished_rows(&self, block: &Block) -> Option<SharedRows<'_>> {
+        let Epilogue::Store { out, stride, bias: None } = &self.epilogue else { return None };
+        let (last, len) = self.columns(block, block.n_panels - 1);
+        if !W::finishes::<I>(block.n_rows) || len < PANEL_COLS {
+            return None;
+        }
+        let first = block.first_panel * PANEL_COLS;
+        // SAFETY: a task has its own rows and columns of `out`.
+        Some(unsafe {
+            SharedRows::new(out, block.first_row * stride + first, *stride, [block.n_rows, last + len - first])
+        })
     }
 
     /// The part of an output row that panel `panel` of a block covers: all of it but for the last.

@@ -1,6 +1,7 @@
 //! A packed weight matrix, whatever its elements: what a matmul needs of it.
 
 use super::columns::Columns;
+use super::disjoint::SharedRows;
 use super::isa::Isa;
 use super::lhs::LhsElement;
 use super::product::SumLayout;
@@ -32,8 +33,13 @@ pub trait Matrix: Sized + Send + Sync + 'static {
     fn row(&self, n: usize, out: &mut [f32]);
 
     /// How a block's sums lie.
-    fn sum_layout<I: Isa>(_n_rows: usize, n_panels: usize) -> SumLayout {
+    fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout {
         SumLayout::rows(n_panels)
+    }
+
+    /// Whether a product of so many rows takes a place for its finished sums.
+    fn finishes<I: Isa>(_n_rows: usize) -> bool {
+        false
     }
 
     /// Makes `operand` large enough for `n_rows` rows of `k` elements in any matrix of this type.
@@ -49,8 +55,17 @@ pub trait Matrix: Sized + Send + Sync + 'static {
         states: &mut [S],
     );
 
-    /// The product of a block, as [`Block::layout`] says in `out`. Inlined into the kernel that calls it.
-    fn product<I: Isa>(&self, isa: I, lhs: &[Self::Lhs<I>], operand: &Self::Operand, block: &Block, out: &mut [f32]);
+    /// The product of a block, as [`Block::layout`] says in `out`, or in `finished` where that is given, for matrices that take it. Inlined into
+    /// the kernel that calls it.
+    fn product<I: Isa>(
+        &self,
+        isa: I,
+        lhs: &[Self::Lhs<I>],
+        operand: &Self::Operand,
+        block: &Block,
+        out: &mut [f32],
+        finished: Option<SharedRows<'_>>,
+    );
 
     /// Number of panels.
     fn n_panels(&self) -> usize {

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Buffer, Plain};
 use super::columns::Columns;
+use super::disjoint::SharedRows;
 use super::isa::Isa;
 use super::lhs::LhsElement;
 use super::matrix::{Block, Matrix};
@@ -25,7 +26,12 @@ pub trait PanelElement: Plain {
     type Lhs<I: Isa>: LhsElement;
 
     /// How a product lays its sums down, where the caller has no wish.
-    fn sum_layout<I: Isa>(n_rows: usize, n_panels: usize) -> SumLayout;
+    fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout;
+
+    /// Whether a product of so many rows takes a place for its finished sums.
+    fn finishes<I: Isa>(_n_rows: usize) -> bool {
+        false
+    }
 
     /// Rows times panels.
     fn product<I: Isa>(isa: I, args: Product<'_, Self::Lhs<I>, Self>);
@@ -49,13 +55,19 @@ impl PanelElement for u16 {
     type Lhs<I: Isa> = I::Lhs;
 
     #[inline(always)]
-    fn sum_layout<I: Isa>(n_rows: usize, n_panels: usize) -> SumLayout {
+    fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout {
         if I::SUMS_IN_TILES {
-            // All rows pass by two panels at a time, so those lie together.
-            SumLayout::Tiles { panel: n_rows.div_ceil(16), row: 1 }
+            // All panels pass by two row tiles at a time, so those lie together.
+            SumLayout::Tiles { panel: 1, row: n_panels }
         } else {
             SumLayout::rows(n_panels)
         }
+    }
+
+    #[inline(always)]
+    fn finishes<I: Isa>(n_rows: usize) -> bool {
+        // Tiles are stored whole.
+        I::SUMS_IN_TILES && n_rows.is_multiple_of(<I::Lhs as LhsElement>::ROW_BLOCK)
     }
 
     #[inline(always)]
@@ -91,7 +103,7 @@ impl PanelElement for f32 {
     type Lhs<I: Isa> = f32;
 
     #[inline(always)]
-    fn sum_layout<I: Isa>(_: usize, n_panels: usize) -> SumLayout {
+    fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout {
         SumLayout::rows(n_panels)
     }
 
@@ -175,8 +187,13 @@ impl<E: PanelElement> Matrix for Panels<E> {
     }
 
     #[inline(always)]
-    fn sum_layout<I: Isa>(n_rows: usize, n_panels: usize) -> SumLayout {
-        E::sum_layout::<I>(n_rows, n_panels)
+    fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout {
+        E::sum_layout::<I>(n_panels)
+    }
+
+    #[inline(always)]
+    fn finishes<I: Isa>(n_rows: usize) -> bool {
+        E::finishes::<I>(n_rows)
     }
 
     fn make_room(_: &mut (), _: usize, _: usize) {}
@@ -184,7 +201,15 @@ impl<E: PanelElement> Matrix for Panels<E> {
     fn prepare<I: Isa, S: Send>(&self, _: I, _: &[E::Lhs<I>], _: usize, _: &mut (), _: &mut [S]) {}
 
     #[inline(always)]
-    fn product<I: Isa>(&self, isa: I, lhs: &[E::Lhs<I>], _: &(), block: &Block, out: &mut [f32]) {
+    fn product<I: Isa>(
+        &self,
+        isa: I,
+        lhs: &[E::Lhs<I>],
+        _: &(),
+        block: &Block,
+        out: &mut [f32],
+        finished: Option<SharedRows<'_>>,
+    ) {
         let panel_stride = self.depth * PANEL_COLS;
         E::product(
             isa,
@@ -203,6 +228,7 @@ impl<E: PanelElement> Matrix for Panels<E> {
                 out,
                 layout: block.layout,
                 accumulate: false,
+                finished,
             },
         );
     }

@@ -1,5 +1,6 @@
 //! The one inner loop: rows times packed panels. Matmul and both halves of attention are made of it.
 
+use super::disjoint::SharedRows;
 use super::isa::{Isa, Kernel};
 use super::lhs::LhsElement;
 use super::panel::PanelElement;
@@ -91,6 +92,9 @@ pub struct Product<'a, L, E> {
     pub layout: SumLayout,
     /// Whether to start from what `out` holds.
     pub accumulate: bool,
+    /// Where the sums go in the end, instead of `out`, which then holds what they are on the way; only where
+    /// [`Isa::SUMS_IN_TILES`] is true.
+    pub finished: Option<SharedRows<'a>>,
 }
 
 impl<L: LhsElement, E> Product<'_, L, E> {
@@ -113,6 +117,9 @@ impl<L: LhsElement, E> Product<'_, L, E> {
             }
         }
         assert!(self.layout.index(self.n_rows - 1, self.n_panels - 1) + 16 <= self.out.len());
+        if let Some(rows) = &self.finished {
+            assert_eq!(rows.dim(), [self.n_rows, 16 * self.n_panels], "finished rows");
+        }
     }
 }
 
@@ -122,7 +129,20 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
     #[inline(always)]
     fn run(self, isa: I) {
         self.check();
-        let Self { lhs, lhs_depth, first_row, n_rows, spans, panel_stride, n_panels, out, layout, accumulate } = self;
+        let Self {
+            lhs,
+            lhs_depth,
+            first_row,
+            n_rows,
+            spans,
+            panel_stride,
+            n_panels,
+            out,
+            layout,
+            accumulate,
+            finished,
+        } = self;
+        assert!(finished.is_none(), "plain vectors store sums alone");
         let out_stride = layout.row_stride();
         for (i, Span { first_k, depth, panels }) in spans.iter().enumerate() {
             let (first_k, depth, panels, accumulate) = (*first_k, *depth, *panels, accumulate || i > 0);

@@ -154,6 +154,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
             out: &mut scores[layout.index(0, span.first / PANEL_COLS)..],
             layout,
             accumulate: false,
+            finished: None,
         });
     }
 
@@ -241,6 +242,7 @@ impl ChunkValues<'_> {
             out: self.out,
             layout: strip_layout::<I>(n_panels),
             accumulate,
+            finished: None,
         });
     }
 }

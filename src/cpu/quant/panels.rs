@@ -16,6 +16,7 @@ use super::product::QuantProduct;
 use super::rows::QuantRows;
 use crate::cpu::buffer::{Buffer, Plain};
 use crate::cpu::columns::Columns;
+use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
 use crate::cpu::matrix::{Block, Matrix};
 use crate::error::Result;
@@ -208,7 +209,16 @@ impl Matrix for QuantPanels {
     }
 
     #[inline(always)]
-    fn product<I: Isa>(&self, isa: I, _: &[f32], operand: &QuantRows, block: &Block, out: &mut [f32]) {
+    fn product<I: Isa>(
+        &self,
+        isa: I,
+        _: &[f32],
+        operand: &QuantRows,
+        block: &Block,
+        out: &mut [f32],
+        finished: Option<SharedRows<'_>>,
+    ) {
+        assert!(finished.is_none(), "quantised products store sums alone");
         isa.quant_product(QuantProduct { rows: operand, weights: self, block, out });
     }
 }

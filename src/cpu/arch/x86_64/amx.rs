@@ -39,8 +39,8 @@ impl Isa for Amx {
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 128;
     const ATTENTION_STRIPS: usize = 2;
-    // A task's sums are 0.8 MiB at most, less than half of the second cache.
-    const TASK_PANELS: usize = 48;
+    // A task's sums are 0.5 MiB at most, a quarter of the second cache.
+    const TASK_PANELS: usize = 32;
     const MIN_TASK_PANELS: usize = 4;
     const TASK_ROWS: usize = 256;
     const SUMS_IN_TILES: bool = true;

@@ -4,10 +4,16 @@
 //! block by depth block: the block's part of two panels stays in the first cache while all rows pass, and sums wait in the second, packed as
 //! tiles. Up to sixteen rows go by four panels at once and through the whole depth, four streams of weights, since there memory is what bounds.
 
+mod ahead;
+mod sums;
+
 use std::arch::asm;
 
+use ahead::Ahead;
+use sums::{SumTile, start_four, store_four};
+
 use super::Amx;
-use super::tile::{TILE, dot, load, prefetch, store, zero};
+use super::tile::{TILE, dot, load};
 use crate::cpu::isa::Kernel;
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::product::{Product, Span};
@@ -18,16 +24,20 @@ const TILE_LEN: usize = 512;
 const STRIDE: usize = 64;
 /// Elements of a cache line.
 const LINE_LEN: usize = STRIDE / 2;
-/// Tiles of a depth block, about: two panels of 8 tiles are 16 KiB, a third of the first cache.
+/// Tiles of a depth block, about: two panels of 8 tiles are 16 KiB, a third of the first cache, and as much passes beside them.
 const BLOCK_TILES: usize = 8;
 /// Row tiles from which a product goes by depth blocks.
 const BLOCKED_ROW_TILES: usize = 4;
 
-/// Some of the spans, or a part of one, and whether sums begin at zero there.
+/// Some of the spans, or a part of one.
 #[derive(Clone, Copy)]
 struct Depth<'a> {
     spans: &'a [Span<'a, u16>],
+    /// Whether sums begin at zero here.
     from_zero: bool,
+    /// Whether they are finished here.
+    is_last: bool,
+    /// Whether it is one of several depth blocks.
     is_part: bool,
 }
 
@@ -37,6 +47,7 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
         self.check();
         // So `out` has all sixteen rows of each tile; what unused ones hold nobody reads.
         assert!(self.layout.has_whole_tiles() || self.n_rows.is_multiple_of(TILE), "rows in tiles");
+        assert!(self.finished.is_none() || self.n_rows.is_multiple_of(TILE), "finished rows in tiles");
         Tiles { n_row_tiles: self.n_rows.div_ceil(TILE), args: self }.sweep();
     }
 }
@@ -53,7 +64,7 @@ impl Tiles<'_> {
         let (spans, from_zero) = (self.args.spans, !self.args.accumulate);
         let n_tiles = spans[0].depth / 32;
         let blocked = spans.len() == 1 && self.n_row_tiles >= BLOCKED_ROW_TILES;
-        let n_blocks = if blocked { n_tiles.div_ceil(BLOCK_TILES + 1) } else { 1 };
+        let n_blocks = if blocked { ((n_tiles + BLOCK_TILES / 2) / BLOCK_TILES).max(1) } else { 1 };
         for block in 0..n_blocks {
             let (first, end) = (block * n_tiles / n_blocks, (block + 1) * n_tiles / n_blocks);
             let part = [Span {
@@ -62,58 +73,54 @@ impl Tiles<'_> {
                 panels: &spans[0].panels[first * TILE_LEN..],
             }];
             let spans = if blocked { &part } else { spans };
-            self.panels(Depth { spans, from_zero: from_zero && block == 0, is_part: n_blocks > 1 });
+            let (is_first, is_last) = (block == 0, block + 1 == n_blocks);
+            self.rows(Depth { spans, from_zero: from_zero && is_first, is_last, is_part: n_blocks > 1 });
         }
     }
 
-    /// All panels of a depth block.
+    /// All rows of a depth block.
     #[inline(always)]
-    fn panels(&mut self, depth: Depth<'_>) {
-        let n_panels = self.args.n_panels;
-        let mut panel = 0;
-        while self.n_row_tiles == 1 && panel + 4 <= n_panels {
-            self.one_by_four(panel, depth);
-            panel += 4;
+    fn rows(&mut self, depth: Depth<'_>) {
+        if self.n_row_tiles == 1 {
+            return self.one_row_tile(depth);
         }
-        while panel < n_panels {
-            if panel + 2 <= n_panels {
-                self.rows::<2>(panel, depth);
-            } else {
-                self.rows::<1>(panel, depth);
-            }
-            panel += 2;
-        }
-    }
-
-    /// All rows of `PANELS` panels.
-    #[inline(always)]
-    fn rows<const PANELS: usize>(&mut self, panel: usize, depth: Depth<'_>) {
         let mut row_tile = 0;
         while row_tile + 2 <= self.n_row_tiles {
-            self.prefetch(row_tile, panel, depth);
-            self.block::<2, PANELS>(row_tile, panel, depth);
+            self.panels::<2>(row_tile, depth);
             row_tile += 2;
         }
         if row_tile < self.n_row_tiles {
-            self.block::<1, PANELS>(row_tile, panel, depth);
+            self.panels::<1>(row_tile, depth);
         }
     }
 
-    /// Asks for a share of the next two panels' part of this depth block; without it a panel from memory is waited for by its first rows.
+    /// All panels of `ROWS` row tiles.
     #[inline(always)]
-    fn prefetch(&self, row_tile: usize, panel: usize, depth: Depth<'_>) {
-        if !depth.is_part {
-            return;
+    fn panels<const ROWS: usize>(&mut self, row_tile: usize, depth: Depth<'_>) {
+        let mut panel = 0;
+        while panel + 2 <= self.args.n_panels {
+            self.block::<ROWS, 2>(row_tile, panel, depth);
+            panel += 2;
         }
-        let span = &depth.spans[0];
-        let lines = (span.depth / 2).div_ceil(self.n_row_tiles / 2);
-        for ahead in [panel + 2, panel + 3] {
-            let panel = span.panels.as_ptr().wrapping_add(ahead * self.args.panel_stride);
-            let share = panel.wrapping_add(row_tile / 2 * lines * LINE_LEN);
-            for line in 0..lines {
-                // SAFETY: a prefetch reads nothing: any address will do, beyond the last panel too.
-                unsafe { prefetch!(share.wrapping_add(line * LINE_LEN)) }
-            }
+        if panel < self.args.n_panels {
+            self.block::<ROWS, 1>(row_tile, panel, depth);
+        }
+    }
+
+    /// All panels of the only row tile.
+    #[inline(always)]
+    fn one_row_tile(&mut self, depth: Depth<'_>) {
+        let mut panel = 0;
+        while panel + 4 <= self.args.n_panels {
+            self.one_by_four(panel, depth);
+            panel += 4;
+        }
+        while panel + 2 <= self.args.n_panels {
+            self.block::<1, 2>(0, panel, depth);
+            panel += 2;
+        }
+        if panel < self.args.n_panels {
+            self.block::<1, 1>(0, panel, depth);
         }
     }
 
@@ -129,6 +136,17 @@ impl Tiles<'_> {
     #[inline(always)]
     fn panel(&self, panel: usize, span: &Span<'_, u16>) -> *const u16 {
         span.panels.as_ptr().wrapping_add(panel * self.args.panel_stride)
+    }
+
+    /// Where a tile of the sums goes once all of this depth is in it.
+    #[inline(always)]
+    fn sum_after(&mut self, row_tile: usize, panel: usize, depth: Depth<'_>) -> SumTile {
+        match &self.args.finished {
+            Some(rows) if depth.is_last => {
+                SumTile { rows: rows.at(row_tile * TILE, panel), stride_bytes: 4 * rows.stride() }
+            }
+            _ => self.sum(row_tile, panel),
+        }
     }
 
     /// Where a tile of the sums lies.
@@ -150,8 +168,9 @@ impl Tiles<'_> {
         let used = [true, PANELS > 1, ROWS > 1, ROWS > 1 && PANELS > 1];
         let sums: [SumTile; 4] = tiles.map(|(row_tile, panel)| self.sum(row_tile, panel));
         // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles; `sums` are whole tiles inside
-        // of the result, and nothing else reads or writes it meanwhile.
+        // of `out`, and nothing else reads or writes it meanwhile.
         unsafe { start_four(&sums, used, depth) };
+        let mut ahead = if ROWS > 1 && PANELS > 1 { Ahead::of(self, row_tile, panel, depth) } else { Ahead::nothing() };
         for span in depth.spans {
             let (a0, a1) = (self.lhs_tile(row_tile, span), self.lhs_tile(row, span));
             let (b0, b1) = (self.panel(panel, span), self.panel(col, span));
@@ -166,6 +185,7 @@ impl Tiles<'_> {
                         load!("7", b1.add(t * TILE_LEN), STRIDE);
                         dot!("1", "4", "7");
                     }
+                    ahead.ask();
                     if ROWS > 1 {
                         load!("5", a1.add(t * TILE_LEN), STRIDE);
                         dot!("2", "5", "6");
@@ -176,7 +196,8 @@ impl Tiles<'_> {
                 }
             }
         }
-        // SAFETY: as above.
+        let sums = tiles.map(|(row_tile, panel)| self.sum_after(row_tile, panel, depth));
+        // SAFETY: as above; and if they are finished rows instead, these are whole tiles of rows that are this product's alone.
         unsafe { store_four(&sums, used) };
     }
 
@@ -204,66 +225,8 @@ impl Tiles<'_> {
                 }
             }
         }
+        let sums = [0, 1, 2, 3].map(|p| self.sum_after(0, panel + p, depth));
         // SAFETY: as in `block`.
         unsafe { store_four(&sums, [true; 4]) };
-    }
-}
-
-/// Where a tile of sums lies.
-struct SumTile {
-    rows: *mut f32,
-    stride_bytes: usize,
-}
-
-/// A tile of sums starts from zero, or from what lies there.
-macro_rules! start {
-    ($tile:literal, $sum:expr, $depth:expr) => {
-        if $depth.from_zero { zero!($tile) } else { load!($tile, $sum.rows, $sum.stride_bytes) }
-    };
-}
-
-/// Starts the sums in tiles 0 to 3.
-///
-/// # Safety
-/// The tiles are configured, and each of `sums` that is used may be read.
-#[inline(always)]
-unsafe fn start_four(sums: &[SumTile; 4], used: [bool; 4], depth: Depth<'_>) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        if used[0] {
-            start!("0", sums[0], depth);
-        }
-        if used[1] {
-            start!("1", sums[1], depth);
-        }
-        if used[2] {
-            start!("2", sums[2], depth);
-        }
-        if used[3] {
-            start!("3", sums[3], depth);
-        }
-    }
-}
-
-/// Stores the sums of tiles 0 to 3.
-///
-/// # Safety
-/// The tiles are configured, and each of `sums` that is used may be written.
-#[inline(always)]
-unsafe fn store_four(sums: &[SumTile; 4], used: [bool; 4]) {
-    // SAFETY: passed on to the caller.
-    unsafe {
-        if used[0] {
-            store!("0", sums[0].rows, sums[0].stride_bytes);
-        }
-        if used[1] {
-            store!("1", sums[1].rows, sums[1].stride_bytes);
-        }
-        if used[2] {
-            store!("2", sums[2].rows, sums[2].stride_bytes);
-        }
-        if used[3] {
-            store!("3", sums[3].rows, sums[3].stride_bytes);
-        }
     }
 }

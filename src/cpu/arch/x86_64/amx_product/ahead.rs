@@ -1,0 +1,89 @@
+//! What comes next, asked for in the second cache while tiles are multiplied.
+//!
+//! A few lines after each product of tiles: as many at once hold up the loads of sums behind them, and a large product is a quarter slower.
+
+use std::arch::asm;
+
+use super::super::tile::prefetch;
+use super::{Depth, LINE_LEN, TILE_LEN, Tiles};
+
+/// Cache lines of a tile.
+const TILE_LINES: usize = TILE_LEN / LINE_LEN;
+
+/// Runs of cache lines to ask for: of the next two row tiles, and of two panels' next depth block.
+pub struct Ahead {
+    rows: Lines,
+    panels: Lines,
+}
+
+/// Two runs of lines, some of each for every step along the depth.
+struct Lines {
+    next: [*const u16; 2],
+    per_step: usize,
+}
+
+impl Ahead {
+    /// What the block at `row_tile` and `panel` asks for: its share, so that all blocks which pass meanwhile ask for everything.
+    #[inline(always)]
+    pub fn of(tiles: &Tiles<'_>, row_tile: usize, panel: usize, depth: Depth<'_>) -> Self {
+        let mut ahead = Self::nothing();
+        if !depth.is_part {
+            return ahead;
+        }
+        let span = &depth.spans[0];
+        let n_tiles = span.depth / 32;
+        let next_depth = n_tiles * TILE_LEN;
+        let next_row_tile = match row_tile + 2 {
+            next if next < tiles.n_row_tiles => Some((next, 0)),
+            _ if depth.is_last => None,
+            _ => Some((0, next_depth)),
+        };
+        let n_pairs = tiles.args.n_panels.div_ceil(2);
+        if let Some((row_tile, further)) = next_row_tile {
+            let first = [row_tile, row_tile + 1].map(|row| tiles.lhs_tile(row, span).wrapping_add(further));
+            ahead.rows = Lines::share(first, n_tiles, panel / 2, n_pairs);
+        }
+        if !depth.is_last {
+            let first = [panel, panel + 1].map(|panel| tiles.panel(panel, span).wrapping_add(next_depth));
+            ahead.panels = Lines::share(first, n_tiles, row_tile / 2, tiles.n_row_tiles / 2);
+        }
+        ahead
+    }
+
+    /// For a block that asks for nothing.
+    #[inline(always)]
+    pub fn nothing() -> Self {
+        Self { rows: Lines::NONE, panels: Lines::NONE }
+    }
+
+    /// Asks for some lines; once for each step along the depth.
+    #[inline(always)]
+    pub fn ask(&mut self) {
+        self.rows.ask();
+        self.panels.ask();
+    }
+}
+
+impl Lines {
+    const NONE: Self = Self { next: [std::ptr::null(); 2], per_step: 0 };
+
+    /// The part `part` of `n_parts` of two runs of `n_tiles` tiles, for a block as deep.
+    #[inline(always)]
+    fn share(first: [*const u16; 2], n_tiles: usize, part: usize, n_parts: usize) -> Self {
+        let per_step = TILE_LINES.div_ceil(n_parts);
+        // Rounded up, so the last parts may find nothing left.
+        let per_step = if part * per_step < TILE_LINES { per_step } else { 0 };
+        Self { next: first.map(|run| run.wrapping_add(part * per_step * n_tiles * LINE_LEN)), per_step }
+    }
+
+    #[inline(always)]
+    fn ask(&mut self) {
+        for _ in 0..self.per_step {
+            for line in &mut self.next {
+                // SAFETY: a prefetch reads nothing: any address will do, beyond the end of an operand too.
+                unsafe { prefetch!(*line) }
+                *line = line.wrapping_add(LINE_LEN);
+            }
+        }
+    }
+}
