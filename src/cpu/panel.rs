@@ -228,6 +228,7 @@ impl<E: PanelElement> Matrix for Panels<E> {
                 out,
                 layout: block.layout,
                 accumulate: false,
+                soon: &[],
                 finished,
             },
         );

@@ -92,6 +92,8 @@ pub struct Product<'a, L, E> {
     pub layout: SumLayout,
     /// Whether to start from what `out` holds.
     pub accumulate: bool,
+    /// What is read after this product, run by run: tables that have time meanwhile ask for it.
+    pub soon: &'a [&'a [E]],
     /// Where the sums go in the end, instead of `out`, which then holds what they are on the way; only where
     /// [`Isa::SUMS_IN_TILES`] is true.
     pub finished: Option<SharedRows<'a>>,
@@ -141,6 +143,7 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
             layout,
             accumulate,
             finished,
+            ..
         } = self;
         assert!(finished.is_none(), "plain vectors store sums alone");
         let out_stride = layout.row_stride();

@@ -54,7 +54,7 @@ impl PageSpan {
     }
 }
 
-impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
+impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Computes the states of rows `strip` over one chunk, from empty states; a row that sees none of it gets the empty state.
     #[inline(always)]
     pub(super) fn chunk<I: Isa<Lhs = L>>(&mut self, isa: I, chunk: usize, strip: &Range<usize>) {
@@ -141,7 +141,10 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     fn scores<I: Isa<Lhs = L>>(&mut self, isa: I, strip: &Range<usize>, span: PageSpan) {
         let depth = self.args.layer.layout.k_depth;
         let AttentionScratch { q, scores, widened, .. } = &mut *self.scratch;
-        let (keys, _) = span.panels(&self.args.layer, widened, self.task.kv_head as usize);
+        let (keys, values) = span.panels(&self.args.layer, widened, self.task.kv_head as usize);
+        // Later strips find the values in the cache, and widened ones lie there.
+        let soon = [values];
+        let n_soon = usize::from(strip.start == 0 && !self.args.layer.is_int8());
         let layout = strip_layout::<I>(CHUNK_LEN / PANEL_COLS);
         isa.product(Product {
             lhs: q,
@@ -154,6 +157,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
             out: &mut scores[layout.index(0, span.first / PANEL_COLS)..],
             layout,
             accumulate: false,
+            soon: &soon[..n_soon],
             finished: None,
         });
     }
@@ -163,6 +167,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
     fn values<I: Isa<Lhs = L>>(&mut self, isa: I, chunk: usize, strip: &Range<usize>, tiles: &Range<usize>) {
         let mut spans = [Span { first_k: 0, depth: 0, panels: &[][..] }; CHUNK_PAGES];
         let mut n_spans = 0;
+        let (soon, n_soon) = self.next_keys(chunk, strip);
         let (head_dim, page_spans) = (self.head_dim(), self.page_spans(chunk, tiles));
         let AttentionScratch { widened, probs, chunk_values, .. } = &mut *self.scratch;
         for span in page_spans {
@@ -170,8 +175,24 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
             spans[n_spans] = span.of_values(values);
             n_spans += 1;
         }
-        let out = ChunkValues { out: chunk_values, head_dim };
+        let out = ChunkValues { out: chunk_values, head_dim, soon: &soon[..n_soon] };
         out.add(isa, probs, strip.len(), &spans[..n_spans], false);
+    }
+
+    /// The key panels of the chunk after `chunk`, for the first strip of a block to ask for, and of how many pages: none if they are codes, or if
+    /// another task has them.
+    #[inline(always)]
+    fn next_keys(&self, chunk: usize, strip: &Range<usize>) -> ([&'a [u16]; CHUNK_PAGES], usize) {
+        let (mut keys, mut n_pages) = ([&[][..]; CHUNK_PAGES], 0);
+        if strip.start == 0 && chunk + 1 < self.task.end_chunk as usize && !self.args.layer.is_int8() {
+            for span in self.page_spans(chunk + 1, &(0..self.visible(chunk + 1, strip.end - 1).end)) {
+                if let Head::Bf16(panels) = self.args.layer.head(span.page, self.task.kv_head as usize) {
+                    keys[n_pages] = &panels[..self.args.layer.layout.k_len()];
+                    n_pages += 1;
+                }
+            }
+        }
+        (keys, n_pages)
     }
 
     /// `p v` over the keys of a span, onto what there is if `accumulate` says so.
@@ -180,7 +201,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         let head_dim = self.head_dim();
         let AttentionScratch { widened, probs, chunk_values, .. } = &mut *self.scratch;
         let (_, values) = span.panels(&self.args.layer, widened, self.task.kv_head as usize);
-        let out = ChunkValues { out: chunk_values, head_dim };
+        let out = ChunkValues { out: chunk_values, head_dim, soon: &[] };
         out.add(isa, probs, strip.len(), &[span.of_values(values)], accumulate);
     }
 
@@ -196,7 +217,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
                 let (_, values) = span.panels(&self.args.layer, &scratch.widened, self.task.kv_head as usize);
                 clean(&mut scratch.clean_values, values, head_dim, span.first - span.first_slot(), &seen);
                 scratch.isolated.copy_from_slice(&scratch.chunk_values);
-                let out = ChunkValues { out: &mut scratch.isolated, head_dim };
+                let out = ChunkValues { out: &mut scratch.isolated, head_dim, soon: &[] };
                 let clean = span.of_values(&scratch.clean_values);
                 out.add(isa, &scratch.probs, strip.len(), &[clean], span.first > tiles.start);
                 for row in (token * group).max(strip.start)..((token + 1) * group).min(strip.end) {
@@ -224,6 +245,8 @@ fn clean(out: &mut [u16], values: &[u16], head_dim: usize, first_key: usize, see
 struct ChunkValues<'a> {
     out: &'a mut [f32],
     head_dim: usize,
+    /// As [`Product::soon`].
+    soon: &'a [&'a [u16]],
 }
 
 impl ChunkValues<'_> {
@@ -242,6 +265,7 @@ impl ChunkValues<'_> {
             out: self.out,
             layout: strip_layout::<I>(n_panels),
             accumulate,
+            soon: self.soon,
             finished: None,
         });
     }

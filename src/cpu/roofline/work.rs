@@ -77,6 +77,7 @@ impl<I: Isa> Kernel<I> for Repeat<'_, I::Lhs> {
                 out: &mut *self.out,
                 layout: SumLayout::Rows { stride: L1_PANELS * 16 },
                 accumulate: false,
+                soon: &[],
                 finished: None,
             });
         }

@@ -9,7 +9,7 @@ mod sums;
 
 use std::arch::asm;
 
-use ahead::Ahead;
+use ahead::{Ahead, Soon};
 use sums::{SumTile, start_four, store_four};
 
 use super::Amx;
@@ -48,7 +48,7 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
         // So `out` has all sixteen rows of each tile; what unused ones hold nobody reads.
         assert!(self.layout.has_whole_tiles() || self.n_rows.is_multiple_of(TILE), "rows in tiles");
         assert!(self.finished.is_none() || self.n_rows.is_multiple_of(TILE), "finished rows in tiles");
-        Tiles { n_row_tiles: self.n_rows.div_ceil(TILE), args: self }.sweep();
+        Tiles { n_row_tiles: self.n_rows.div_ceil(TILE), soon: Soon::new(self.soon), args: self }.sweep();
     }
 }
 
@@ -56,6 +56,7 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
 struct Tiles<'a> {
     args: Product<'a, u16, u16>,
     n_row_tiles: usize,
+    soon: Soon<'a>,
 }
 
 impl Tiles<'_> {
@@ -181,11 +182,13 @@ impl Tiles<'_> {
                     load!("4", a0.add(t * TILE_LEN), STRIDE);
                     load!("6", b0.add(t * TILE_LEN), STRIDE);
                     dot!("0", "4", "6");
+                    self.soon.ask();
                     if PANELS > 1 {
                         load!("7", b1.add(t * TILE_LEN), STRIDE);
                         dot!("1", "4", "7");
                     }
                     ahead.ask();
+                    self.soon.ask();
                     if ROWS > 1 {
                         load!("5", a1.add(t * TILE_LEN), STRIDE);
                         dot!("2", "5", "6");
@@ -216,12 +219,16 @@ impl Tiles<'_> {
                     load!("4", a.add(t * TILE_LEN), STRIDE);
                     load!("5", b[0].add(t * TILE_LEN), STRIDE);
                     dot!("0", "4", "5");
+                    self.soon.ask();
                     load!("6", b[1].add(t * TILE_LEN), STRIDE);
                     dot!("1", "4", "6");
+                    self.soon.ask();
                     load!("7", b[2].add(t * TILE_LEN), STRIDE);
                     dot!("2", "4", "7");
+                    self.soon.ask();
                     load!("5", b[3].add(t * TILE_LEN), STRIDE);
                     dot!("3", "4", "5");
+                    self.soon.ask();
                 }
             }
         }
