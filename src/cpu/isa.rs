@@ -143,7 +143,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line of `x` in the second cache.
     #[inline(always)]
-    fn prefetch_far(self, _x: &u8) {}
+    fn prefetch_far<T>(self, _x: &T) {}
 
     /// Rows times bf16 panels.
     fn product(self, args: Product<'_, Self::Lhs, u16>);

@@ -167,7 +167,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     fn values<I: Isa<Lhs = L>>(&mut self, isa: I, chunk: usize, strip: &Range<usize>, tiles: &Range<usize>) {
         let mut spans = [Span { first_k: 0, depth: 0, panels: &[][..] }; CHUNK_PAGES];
         let mut n_spans = 0;
-        let (soon, n_soon) = self.next_keys(chunk, strip);
+        let soon = self.next_keys(chunk, strip);
         let (head_dim, page_spans) = (self.head_dim(), self.page_spans(chunk, tiles));
         let AttentionScratch { widened, probs, chunk_values, .. } = &mut *self.scratch;
         for span in page_spans {
@@ -175,24 +175,8 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
             spans[n_spans] = span.of_values(values);
             n_spans += 1;
         }
-        let out = ChunkValues { out: chunk_values, head_dim, soon: &soon[..n_soon] };
+        let out = ChunkValues { out: chunk_values, head_dim, soon: soon.runs() };
         out.add(isa, probs, strip.len(), &spans[..n_spans], false);
-    }
-
-    /// The key panels of the chunk after `chunk`, for the first strip of a block to ask for, and of how many pages: none if they are codes, or if
-    /// another task has them.
-    #[inline(always)]
-    fn next_keys(&self, chunk: usize, strip: &Range<usize>) -> ([&'a [u16]; CHUNK_PAGES], usize) {
-        let (mut keys, mut n_pages) = ([&[][..]; CHUNK_PAGES], 0);
-        if strip.start == 0 && chunk + 1 < self.task.end_chunk as usize && !self.args.layer.is_int8() {
-            for span in self.page_spans(chunk + 1, &(0..self.visible(chunk + 1, strip.end - 1).end)) {
-                if let Head::Bf16(panels) = self.args.layer.head(span.page, self.task.kv_head as usize) {
-                    keys[n_pages] = &panels[..self.args.layer.layout.k_len()];
-                    n_pages += 1;
-                }
-            }
-        }
-        (keys, n_pages)
     }
 
     /// `p v` over the keys of a span, onto what there is if `accumulate` says so.

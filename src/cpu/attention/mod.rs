@@ -13,6 +13,7 @@ mod chunk;
 mod plan;
 mod scratch;
 mod softmax;
+mod soon;
 mod state;
 mod widen;
 

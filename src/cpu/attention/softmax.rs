@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::block::Block;
 use super::scratch::{AttentionScratch, strip_layout};
+use super::soon::Lines;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::math::exp2;
@@ -31,6 +32,8 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         // Positions ascend: the first row sees least ahead, the last least behind.
         let ends = [self.visible(chunk, strip.start), self.visible(chunk, strip.end - 1)];
         self.scratch.all_see = ends[1].start <= tiles.start && tiles.end <= ends[0].end;
+        let n_pairs = tiles.len().div_ceil(2 * PANEL_COLS);
+        let mut soon = self.chunk_values(chunk, strip, tiles).lines(strip.len() * n_pairs);
         for first in (0..strip.len()).step_by(BATCH) {
             let rows = first..strip.len().min(first + BATCH);
             for row in rows.clone() {
@@ -41,7 +44,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
                 self.scratch.chunk_max[row] = scores.max(isa) * self.score_factor::<CODES>();
             }
             for row in rows {
-                self.weights::<I, CODES>(isa, chunk, strip, tiles, row);
+                self.weights::<I, CODES>(isa, chunk, (strip, tiles), row, &mut soon);
             }
         }
     }
@@ -63,9 +66,9 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         &mut self,
         isa: I,
         chunk: usize,
-        strip: &Range<usize>,
-        tiles: &Range<usize>,
+        (strip, tiles): (&Range<usize>, &Range<usize>),
         row: usize,
+        soon: &mut Lines<'_>,
     ) {
         let (scale, shift) = (isa.splat(self.score_factor::<CODES>()), isa.splat(-self.scratch.chunk_max[row]));
         let visible = self.visible_of(chunk, strip, tiles, row);
@@ -80,6 +83,7 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
                 (scores.weights(isa, panel, scale, shift), scores.weights(isa, panel + 1, scale, shift))
             };
             sum = isa.add(isa.add(sum, a), b);
+            soon.ask(isa);
             if CODES {
                 a = widened.scaled_weights(isa, a, panel * PANEL_COLS, &scores.visible);
                 b = widened.scaled_weights(isa, b, (panel + 1) * PANEL_COLS, &scores.visible);

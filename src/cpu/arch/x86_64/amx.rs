@@ -194,7 +194,7 @@ impl Isa for Amx {
         self.0.prefetch(x);
     }
     #[inline(always)]
-    fn prefetch_far(self, x: &u8) {
+    fn prefetch_far<T>(self, x: &T) {
         self.0.prefetch_far(x);
     }
     #[inline(always)]

@@ -195,7 +195,7 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch_far(self, x: &u8) {
+    fn prefetch_far<T>(self, x: &T) {
         // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *x).cast()) }
     }
