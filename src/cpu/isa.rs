@@ -154,6 +154,12 @@ pub trait Isa: Copy + Send + Sync + 'static {
         false
     }
 
+    /// Whether such a product leaves its sums in tiles ([`SumLayout::Tiles`](super::product::SumLayout)).
+    #[inline(always)]
+    fn quant_sums_in_tiles(self, _n_rows: usize, _weights: &QuantPanels) -> bool {
+        false
+    }
+
     /// Quantised rows times quantised panels.
     fn quant_product(self, args: QuantProduct<'_>);
 

@@ -58,6 +58,9 @@ const TASKS_PER_THREAD: usize = 4;
 /// Wide tasks of few rows have a multiple of this many panels: kernels read four at once then, or six.
 const STREAMS: usize = 12;
 
+/// Rows of a tile of sums.
+const TILE_ROWS: usize = 16;
+
 /// How many rows are few.
 const FEW_ROWS: usize = 16;
 
@@ -82,6 +85,16 @@ impl Cut {
         let step = if n_rows <= FEW_ROWS && panels > 2 * STREAMS { STREAMS } else { 2 };
         let panels = panels.next_multiple_of(step).min(I::TASK_PANELS / step * step);
         Self { rows, panels, n_row_blocks: n_rows.div_ceil(rows), n_groups: n_panels.div_ceil(panels) }
+    }
+
+    /// Row block and group of panels of the task `i`. Each thread has rows of its own as far as they go, and takes them by one group of panels after
+    /// the other: so all threads pass the same panels at about the same time.
+    fn task(&self, i: usize, n_threads: usize) -> (usize, usize) {
+        let n_parts = n_threads.min(self.n_row_blocks);
+        let part = ((i / self.n_groups + 1) * n_parts - 1) / self.n_row_blocks;
+        let [first, end] = [part, part + 1].map(|part| part * self.n_row_blocks / n_parts);
+        let within = i - first * self.n_groups;
+        (first + within % (end - first), within / (end - first))
     }
 }
 
@@ -122,13 +135,13 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
     ) {
         self.weights.prepare(isa, self.lhs, self.n_rows, operand, states);
         let (operand, n_panels) = (&*operand, self.weights.n_panels());
-        let cut = Cut::new::<I>(self.n_rows, n_panels, states.len());
+        let n_threads = states.len();
+        let cut = Cut::new::<I>(self.n_rows, n_panels, n_threads);
         for_each_task(states, cut.n_groups * cut.n_row_blocks, |state, i| {
-            // Rows are a thread's own as far as they go, and threads pass the same panels at about the same time.
-            let first_row = i / cut.n_groups * cut.rows;
-            let first_panel = i % cut.n_groups * cut.panels;
+            let (row_block, group) = cut.task(i, n_threads);
+            let (first_row, first_panel) = (row_block * cut.rows, group * cut.panels);
             let (n_rows, n_panels) = (cut.rows.min(self.n_rows - first_row), cut.panels.min(n_panels - first_panel));
-            let layout = W::sum_layout::<I>(n_panels);
+            let layout = self.weights.sum_layout(isa, self.n_rows, n_panels);
             let block = Block { first_row, n_rows, first_panel, n_panels, layout };
             isa.run(Task { matmul: self, operand, block, sums: sums(state) });
         });
@@ -139,7 +152,7 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
     fn finished_rows(&self, block: &Block) -> Option<SharedRows<'_>> {
         let Epilogue::Store { out, stride, bias: None } = &self.epilogue else { return None };
         let (last, len) = self.columns(block, block.n_panels - 1);
-        if !W::finishes::<I>(block.n_rows) || len < PANEL_COLS {
+        if !block.layout.has_whole_tiles() || !block.n_rows.is_multiple_of(TILE_ROWS) || len < PANEL_COLS {
             return None;
         }
         let first = block.first_panel * PANEL_COLS;
@@ -234,6 +247,22 @@ fn silu_gate<I: Isa, L: LhsElement>(isa: I, block: &Block, sums: &[f32], out: &D
             // SAFETY: a task has its own rows and columns of `out`.
             let out = unsafe { out.slice(L::index(block.first_row + row, k, depth), PANEL_COLS) };
             L::store(isa, isa.mul(gated, up), out.first_chunk_mut().unwrap());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_block_meets_every_group_once() {
+        for (n_row_blocks, n_groups, n_threads) in [(1, 1, 1), (1, 9, 4), (7, 3, 2), (8, 28, 2), (5, 4, 3), (3, 2, 8)] {
+            let cut = Cut { rows: 32, panels: 2, n_row_blocks, n_groups };
+            let mut tasks: Vec<_> = (0..n_row_blocks * n_groups).map(|i| cut.task(i, n_threads)).collect();
+            tasks.sort_unstable();
+            let all = (0..n_row_blocks).flat_map(|block| (0..n_groups).map(move |group| (block, group)));
+            assert!(tasks.into_iter().eq(all), "{n_row_blocks} by {n_groups} on {n_threads} threads");
         }
     }
 }

@@ -32,15 +32,8 @@ pub trait Matrix: Sized + Send + Sync + 'static {
     /// Row `n` of `W`, widened, `[k]`: how an embedding is read that is the output matrix too.
     fn row(&self, n: usize, out: &mut [f32]);
 
-    /// How a block's sums lie.
-    fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout {
-        SumLayout::rows(n_panels)
-    }
-
-    /// Whether a product of so many rows takes a place for its finished sums.
-    fn finishes<I: Isa>(_n_rows: usize) -> bool {
-        false
-    }
+    /// How the sums of a block lie, in a product of `n_rows` rows in all. From tiles they can be finished elsewhere (see [`Matrix::product`]).
+    fn sum_layout<I: Isa>(&self, isa: I, n_rows: usize, n_panels: usize) -> SumLayout;
 
     /// Makes `operand` large enough for `n_rows` rows of `k` elements in any matrix of this type.
     fn make_room(operand: &mut Self::Operand, n_rows: usize, k: usize);
@@ -55,8 +48,8 @@ pub trait Matrix: Sized + Send + Sync + 'static {
         states: &mut [S],
     );
 
-    /// The product of a block, as [`Block::layout`] says in `out`, or in `finished` where that is given, for matrices that take it. Inlined into
-    /// the kernel that calls it.
+    /// The product of a block, as [`Block::layout`] says in `out`; or in `finished` where that is given, for whole tiles of sums that lie in tiles.
+    /// Inlined into the kernel that calls it.
     fn product<I: Isa>(
         &self,
         isa: I,

@@ -28,11 +28,6 @@ pub trait PanelElement: Plain {
     /// How a product lays its sums down, where the caller has no wish.
     fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout;
 
-    /// Whether a product of so many rows takes a place for its finished sums.
-    fn finishes<I: Isa>(_n_rows: usize) -> bool {
-        false
-    }
-
     /// Rows times panels.
     fn product<I: Isa>(isa: I, args: Product<'_, Self::Lhs<I>, Self>);
 
@@ -56,18 +51,7 @@ impl PanelElement for u16 {
 
     #[inline(always)]
     fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout {
-        if I::SUMS_IN_TILES {
-            // All panels pass by two row tiles at a time, so those lie together.
-            SumLayout::Tiles { panel: 1, row: n_panels }
-        } else {
-            SumLayout::rows(n_panels)
-        }
-    }
-
-    #[inline(always)]
-    fn finishes<I: Isa>(n_rows: usize) -> bool {
-        // Tiles are stored whole.
-        I::SUMS_IN_TILES && n_rows.is_multiple_of(<I::Lhs as LhsElement>::ROW_BLOCK)
+        if I::SUMS_IN_TILES { SumLayout::tiles(n_panels) } else { SumLayout::rows(n_panels) }
     }
 
     #[inline(always)]
@@ -187,13 +171,8 @@ impl<E: PanelElement> Matrix for Panels<E> {
     }
 
     #[inline(always)]
-    fn sum_layout<I: Isa>(n_panels: usize) -> SumLayout {
+    fn sum_layout<I: Isa>(&self, _: I, _: usize, n_panels: usize) -> SumLayout {
         E::sum_layout::<I>(n_panels)
-    }
-
-    #[inline(always)]
-    fn finishes<I: Isa>(n_rows: usize) -> bool {
-        E::finishes::<I>(n_rows)
     }
 
     fn make_room(_: &mut (), _: usize, _: usize) {}

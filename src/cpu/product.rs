@@ -23,6 +23,12 @@ pub enum SumLayout {
 }
 
 impl SumLayout {
+    /// Tiles with all panels of sixteen rows together.
+    #[inline(always)]
+    pub fn tiles(n_panels: usize) -> Self {
+        Self::Tiles { panel: 1, row: n_panels }
+    }
+
     /// Whether sums of rows that are not there have a place too.
     #[inline(always)]
     pub fn has_whole_tiles(self) -> bool {

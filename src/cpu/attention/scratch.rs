@@ -68,7 +68,7 @@ pub struct AttentionScratch<L> {
 pub fn strip_layout<I: Isa>(n_panels: usize) -> SumLayout {
     if I::SUMS_IN_TILES {
         // A row is within `n_panels` KiB of itself.
-        SumLayout::Tiles { panel: 1, row: n_panels }
+        SumLayout::tiles(n_panels)
     } else {
         SumLayout::Rows { stride: n_panels * PANEL_COLS }
     }

@@ -19,6 +19,7 @@ use crate::cpu::columns::Columns;
 use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
 use crate::cpu::matrix::{Block, Matrix};
+use crate::cpu::product::SumLayout;
 use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::{PANEL_COLS, QUANT_TINY};
@@ -200,6 +201,11 @@ impl Matrix for QuantPanels {
         }
     }
 
+    #[inline(always)]
+    fn sum_layout<I: Isa>(&self, isa: I, n_rows: usize, n_panels: usize) -> SumLayout {
+        if isa.quant_sums_in_tiles(n_rows, self) { SumLayout::tiles(n_panels) } else { SumLayout::rows(n_panels) }
+    }
+
     fn make_room(operand: &mut QuantRows, n_rows: usize, k: usize) {
         operand.make_room(n_rows, k);
     }
@@ -218,7 +224,6 @@ impl Matrix for QuantPanels {
         out: &mut [f32],
         finished: Option<SharedRows<'_>>,
     ) {
-        assert!(finished.is_none(), "quantised products store sums alone");
-        isa.quant_product(QuantProduct { rows: operand, weights: self, block, out });
+        isa.quant_product(QuantProduct { rows: operand, weights: self, block, out, finished });
     }
 }

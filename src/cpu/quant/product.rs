@@ -3,6 +3,7 @@
 use super::dots::Dots;
 use super::panels::{Line, QuantPanels, Width};
 use super::rows::{Group, QuantRows};
+use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::matrix::Block;
 use crate::spec::contract::PANEL_COLS;
@@ -17,6 +18,8 @@ pub struct QuantProduct<'a> {
     pub block: &'a Block,
     /// As [`Block::layout`] says.
     pub out: &'a mut [f32],
+    /// As [`Product::finished`](crate::cpu::product::Product::finished); only where [`Isa::quant_sums_in_tiles`] is true.
+    pub finished: Option<SharedRows<'a>>,
 }
 
 /// What the two widths of a code do differently.
@@ -112,6 +115,7 @@ impl QuantProduct<'_> {
                 && n_panels > 0
                 && self.block.layout.index(n_rows - 1, n_panels - 1) + PANEL_COLS <= self.out.len()
         );
+        assert!(self.finished.is_none(), "vectors store sums alone");
         assert!(!self.rows.tiled, "rows in the order of plain vectors");
         match self.weights.width {
             Width::Int8 => self.sweep_on::<D, Int8>(dots),

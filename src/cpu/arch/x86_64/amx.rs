@@ -67,6 +67,11 @@ impl Isa for Amx {
         self.1.is_some_and(|tiles| tiles.pay(n_rows, weights))
     }
 
+    #[inline(always)]
+    fn quant_sums_in_tiles(self, n_rows: usize, weights: &QuantPanels) -> bool {
+        self.1.is_some_and(|tiles| tiles.sums_in_tiles(n_rows, weights))
+    }
+
     // Where tiles do not pay, the integer kernel of `avx512`; both give the same bits.
     #[inline(always)]
     fn quant_product(self, args: QuantProduct<'_>) {

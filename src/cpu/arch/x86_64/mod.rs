@@ -3,6 +3,7 @@
 mod amx;
 mod amx_int8;
 mod amx_product;
+mod amx_sweep;
 mod avx2;
 mod avx512;
 mod tile;

@@ -101,6 +101,17 @@ macro_rules! store {
     };
 }
 
+/// `sum += a * b` by an instruction for some kind of tiles.
+macro_rules! dot_tiles {
+    ($instruction:literal, $sum:expr, $a:expr, $b:expr) => {
+        asm!(
+            concat!($instruction, " tmm{sum}, tmm{a}, tmm{b}"),
+            sum = const $sum, a = const $a, b = const $b,
+            options(nostack, nomem)
+        )
+    };
+}
+
 /// `sum += a * b`, tiles of f32, bf16 and paired bf16.
 macro_rules! dot {
     ($sum:literal, $a:literal, $b:literal) => {
@@ -122,11 +133,4 @@ macro_rules! dot_i8 {
     };
 }
 
-/// `sum += a * b`, tiles of i32, i8 and u8 in fours.
-macro_rules! dot_i8_u8 {
-    ($sum:literal, $a:literal, $b:literal) => {
-        asm!(concat!("tdpbsud tmm", $sum, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
-    };
-}
-
-pub(super) use {dot, dot_i8, dot_i8_u8, load, prefetch, store, zero};
+pub(super) use {dot, dot_i8, dot_tiles, load, prefetch, store, zero};

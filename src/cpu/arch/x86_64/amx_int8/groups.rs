@@ -61,7 +61,7 @@ struct Task<'a> {
 /// All rows and panels of a block.
 #[inline(always)]
 pub fn sweep(isa: Avx512, args: &mut QuantProduct<'_>) {
-    let QuantProduct { rows, weights, block, out } = args;
+    let QuantProduct { rows, weights, block, out, .. } = args;
     let group_tiles = weights.group_len.div_ceil(TILE_CODES);
     let block_groups = BLOCK_TILES / group_tiles;
     let mut unpacked = Unpacked {

@@ -34,6 +34,12 @@ impl Int8Tiles {
         n_rows >= MIN_ROWS && (is_channel(weights) || weights.group_len <= groups::MAX_GROUP_LEN)
     }
 
+    /// Whether sums of such a product lie in tiles.
+    #[inline(always)]
+    pub fn sums_in_tiles(self, n_rows: usize, weights: &QuantPanels) -> bool {
+        self.pay(n_rows, weights) && is_channel(weights)
+    }
+
     /// The product, of rows whose codes lie in tiles.
     #[inline(always)]
     pub fn quant_product(self, args: QuantProduct<'_>) {
@@ -58,8 +64,9 @@ impl Kernel<Avx512> for TileProduct<'_> {
         // SAFETY: there is proof that tiles are permitted.
         unsafe { tile::configure() };
         if is_channel(self.args.weights) {
-            channel::sweep(isa, &mut self.args);
+            channel::sweep(isa, self.args);
         } else {
+            assert!(self.args.finished.is_none(), "groups store sums alone");
             groups::sweep(isa, &mut self.args);
         }
         // SAFETY: as above.
@@ -70,7 +77,7 @@ impl Kernel<Avx512> for TileProduct<'_> {
 /// Panics unless all that the kernels touch lies inside of its slice; their unchecked loads rest on it.
 #[inline(always)]
 fn check(args: &QuantProduct<'_>) {
-    let QuantProduct { rows, weights, block, out } = args;
+    let QuantProduct { rows, weights, block, out, .. } = args;
     assert!(rows.tiled && block.n_rows > 0 && block.n_panels > 0 && block.first_row.is_multiple_of(TILE_ROWS));
     assert!(block.layout.index(block.n_rows - 1, block.n_panels - 1) + TILE_ROWS <= out.len());
     let n_row_tiles = (block.first_row + block.n_rows).div_ceil(TILE_ROWS);
@@ -122,12 +129,6 @@ impl Quad {
             row[..n_columns].copy_from_slice(&out[first + r * stride..][..n_columns]);
         }
         Self { sums: spare.0.as_mut_ptr(), stride: QUAD, n_row_tiles, beside: (n_rows, n_columns), first }
-    }
-
-    /// The place of a tile of sums.
-    #[inline(always)]
-    fn tile(&self, row_tile: usize, panel: usize) -> *mut f32 {
-        self.sums.wrapping_add(row_tile * TILE_ROWS * self.stride + panel * TILE_ROWS)
     }
 
     /// The two panels' sums of a row.

@@ -5,10 +5,12 @@
 use std::arch::asm;
 
 use super::super::tile::prefetch;
-use super::{Depth, LINE_LEN, TILE_LEN, Tiles};
+use super::{Depth, Sweep, TILE_BYTES};
 
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
 /// Cache lines of a tile.
-const TILE_LINES: usize = TILE_LEN / LINE_LEN;
+const TILE_LINES: usize = TILE_BYTES / LINE_BYTES;
 
 /// Runs of cache lines to ask for: of the next two row tiles, and of two panels' next depth block.
 pub struct Ahead {
@@ -18,34 +20,34 @@ pub struct Ahead {
 
 /// Two runs of lines, some of each for every step along the depth.
 struct Lines {
-    next: [*const u16; 2],
+    next: [*const u8; 2],
     per_step: usize,
 }
 
 impl Ahead {
     /// What the block at `row_tile` and `panel` asks for: its share, so that all blocks which pass meanwhile ask for everything.
     #[inline(always)]
-    pub fn of(tiles: &Tiles<'_>, row_tile: usize, panel: usize, depth: Depth<'_>) -> Self {
+    pub fn of(sweep: &Sweep<'_>, row_tile: usize, panel: usize, depth: Depth<'_>) -> Self {
         let mut ahead = Self::nothing();
         if !depth.is_part {
             return ahead;
         }
         let span = &depth.spans[0];
-        let n_tiles = span.depth / 32;
-        let next_depth = n_tiles * TILE_LEN;
+        let n_tiles = span.n_tiles;
+        let next_depth = n_tiles * TILE_BYTES;
         let next_row_tile = match row_tile + 2 {
-            next if next < tiles.n_row_tiles => Some((next, 0)),
+            next if next < sweep.n_row_tiles => Some((next, 0)),
             _ if depth.is_last => None,
             _ => Some((0, next_depth)),
         };
-        let n_pairs = tiles.args.n_panels.div_ceil(2);
+        let n_pairs = sweep.n_panels.div_ceil(2);
         if let Some((row_tile, further)) = next_row_tile {
-            let first = [row_tile, row_tile + 1].map(|row| tiles.lhs_tile(row, span).wrapping_add(further));
+            let first = [row_tile, row_tile + 1].map(|row| sweep.lhs(row, span).wrapping_add(further));
             ahead.rows = Lines::share(first, n_tiles, panel / 2, n_pairs);
         }
         if !depth.is_last {
-            let first = [panel, panel + 1].map(|panel| tiles.panel(panel, span).wrapping_add(next_depth));
-            ahead.panels = Lines::share(first, n_tiles, row_tile / 2, tiles.n_row_tiles / 2);
+            let first = [panel, panel + 1].map(|panel| sweep.panel(panel, span).wrapping_add(next_depth));
+            ahead.panels = Lines::share(first, n_tiles, row_tile / 2, sweep.n_row_tiles / 2);
         }
         ahead
     }
@@ -69,11 +71,11 @@ impl Lines {
 
     /// The part `part` of `n_parts` of two runs of `n_tiles` tiles, for a block as deep.
     #[inline(always)]
-    fn share(first: [*const u16; 2], n_tiles: usize, part: usize, n_parts: usize) -> Self {
+    fn share(first: [*const u8; 2], n_tiles: usize, part: usize, n_parts: usize) -> Self {
         let per_step = TILE_LINES.div_ceil(n_parts);
         // Rounded up, so the last parts may find nothing left.
         let per_step = if part * per_step < TILE_LINES { per_step } else { 0 };
-        Self { next: first.map(|run| run.wrapping_add(part * per_step * n_tiles * LINE_LEN)), per_step }
+        Self { next: first.map(|run| run.wrapping_add(part * per_step * n_tiles * LINE_BYTES)), per_step }
     }
 
     #[inline(always)]
@@ -82,7 +84,7 @@ impl Lines {
             for line in &mut self.next {
                 // SAFETY: a prefetch reads nothing: any address will do, beyond the end of an operand too.
                 unsafe { prefetch!(*line) }
-                *line = line.wrapping_add(LINE_LEN);
+                *line = line.wrapping_add(LINE_BYTES);
             }
         }
     }
@@ -110,7 +112,7 @@ impl<'a> Soon<'a> {
         if let Some(elements) = self.runs.get(run) {
             // SAFETY: as above.
             unsafe { prefetch!(elements.as_ptr().wrapping_add(first)) }
-            let next = first + TILE_LEN;
+            let next = first + TILE_BYTES / size_of::<u16>();
             self.next = if next < elements.len() { (run, next) } else { (run + 1, 0) };
         }
     }

@@ -1,0 +1,66 @@
+//! Products with bf16 panels on tiles.
+
+use std::arch::asm;
+
+use super::Amx;
+use super::amx_sweep::{MAX_SPANS, Sums, Sweep, TILE_BYTES, TileDots, TileSpan};
+use super::tile::{TILE, dot_tiles};
+use crate::cpu::isa::Kernel;
+use crate::cpu::lhs::LhsElement;
+use crate::cpu::product::{Product, Span};
+
+/// Depth of a bf16 tile.
+const TILE_DEPTH: usize = 32;
+
+/// Tiles of bf16; nothing is left to do to their sums.
+struct Bf16;
+
+impl TileDots for Bf16 {
+    #[inline(always)]
+    unsafe fn dot<const SUM: u8, const A: u8, const B: u8>() {
+        // SAFETY: the tiles are configured, says the caller, whose proof of AMX-BF16 is an `Amx`.
+        unsafe { dot_tiles!("tdpbf16ps", SUM, A, B) }
+    }
+}
+
+impl Kernel<Amx> for Product<'_, u16, u16> {
+    #[inline(always)]
+    fn run(self, _: Amx) {
+        self.check();
+        // So `out` has all sixteen rows of each tile; what unused ones hold nobody reads.
+        assert!(self.layout.has_whole_tiles() || self.n_rows.is_multiple_of(TILE), "rows in tiles");
+        assert!(self.finished.is_none() || self.n_rows.is_multiple_of(TILE), "finished rows in tiles");
+        let mut spans = [TileSpan::NONE; MAX_SPANS];
+        for (tiles, span) in spans.iter_mut().zip(self.spans) {
+            *tiles = self.tiles(span);
+        }
+        let sweep = Sweep {
+            spans: &spans[..self.spans.len()],
+            row_tile_bytes: TILE * size_of::<u16>() * self.lhs_depth,
+            n_row_tiles: self.n_rows.div_ceil(TILE),
+            panel_bytes: size_of::<u16>() * self.panel_stride,
+            n_panels: self.n_panels,
+            sums: Sums { out: self.out.as_mut_ptr(), layout: self.layout },
+            accumulate: self.accumulate,
+            finished: self.finished.as_ref(),
+            soon: self.soon,
+        };
+        // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles. `check` has found each span's part of the rows, of the
+        // panels, and the sums inside of their slices, and those are whole tiles; `out` and the finished rows are this product's alone.
+        unsafe { sweep.run(&mut Bf16) }
+    }
+}
+
+impl Product<'_, u16, u16> {
+    /// Where a span's tiles begin.
+    #[inline(always)]
+    fn tiles(&self, span: &Span<'_, u16>) -> TileSpan {
+        let lhs = <u16 as LhsElement>::index(self.first_row, span.first_k, self.lhs_depth);
+        const { assert!(TILE_BYTES == size_of::<u16>() * TILE * TILE_DEPTH) };
+        TileSpan {
+            lhs: self.lhs[lhs..].as_ptr().cast(),
+            panels: span.panels.as_ptr().cast(),
+            n_tiles: span.depth / TILE_DEPTH,
+        }
+    }
+}
