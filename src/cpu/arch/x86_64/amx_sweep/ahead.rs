@@ -28,10 +28,7 @@ impl Ahead {
     /// What the block at `row_tile` and `panel` asks for: its share, so that all blocks which pass meanwhile ask for everything.
     #[inline(always)]
     pub fn of(sweep: &Sweep<'_>, row_tile: usize, panel: usize, depth: Depth<'_>) -> Self {
-        let mut ahead = Self::nothing();
-        if !depth.is_part {
-            return ahead;
-        }
+        let mut ahead = Self { rows: Lines::NONE, panels: Lines::NONE };
         let span = &depth.spans[0];
         let n_tiles = span.n_tiles;
         let next_depth = n_tiles * TILE_BYTES;
@@ -50,12 +47,6 @@ impl Ahead {
             ahead.panels = Lines::share(first, n_tiles, row_tile / 2, sweep.n_row_tiles / 2);
         }
         ahead
-    }
-
-    /// For a block that asks for nothing.
-    #[inline(always)]
-    pub fn nothing() -> Self {
-        Self { rows: Lines::NONE, panels: Lines::NONE }
     }
 
     /// Asks for some lines; once for each step along the depth.

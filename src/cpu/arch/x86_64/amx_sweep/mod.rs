@@ -13,7 +13,7 @@ use std::arch::asm;
 
 use ahead::{Ahead, Soon};
 pub use sums::{SumTile, Sums};
-use sums::{start_four, store_four};
+use sums::{start_four, store_four, turn_four};
 
 use super::tile::{TILE, load};
 use crate::cpu::disjoint::SharedRows;
@@ -140,6 +140,21 @@ impl Sweep<'_> {
     }
 }
 
+/// How a block follows the one before it.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Its sums are in their tiles.
+    started: bool,
+    /// First panel of the block that it starts: each tile as soon as it is free, so that the sums on their way in do not wait for all those on their
+    /// way out.
+    next: Option<usize>,
+}
+
+impl Turn {
+    /// It starts, and nothing after it.
+    const ALONE: Self = Self { started: false, next: None };
+}
+
 /// A sweep under way. Its functions have the safety contract of [`Sweep::run`].
 struct Passing<'a, D> {
     sweep: &'a Sweep<'a>,
@@ -176,11 +191,12 @@ impl<D: TileDots> Passing<'_, D> {
         unsafe {
             let mut panel = 0;
             while panel + 2 <= n_panels {
-                self.block::<ROWS, 2>(row_tile, panel, depth);
+                let turn = Turn { started: panel > 0, next: (panel + 4 <= n_panels).then_some(panel + 2) };
+                self.block::<ROWS, 2>(row_tile, panel, depth, turn);
                 panel += 2;
             }
             if panel < n_panels {
-                self.block::<ROWS, 1>(row_tile, panel, depth);
+                self.block::<ROWS, 1>(row_tile, panel, depth, Turn::ALONE);
             }
         }
     }
@@ -197,11 +213,11 @@ impl<D: TileDots> Passing<'_, D> {
                 panel += 4;
             }
             while panel + 2 <= n_panels {
-                self.block::<1, 2>(0, panel, depth);
+                self.block::<1, 2>(0, panel, depth, Turn::ALONE);
                 panel += 2;
             }
             if panel < n_panels {
-                self.block::<1, 1>(0, panel, depth);
+                self.block::<1, 1>(0, panel, depth, Turn::ALONE);
             }
         }
     }
@@ -213,6 +229,7 @@ impl<D: TileDots> Passing<'_, D> {
         row_tile: usize,
         panel: usize,
         depth: Depth<'_>,
+        turn: Turn,
     ) {
         // Of what is not there, the first stands in and is not used.
         let (row, col) = (row_tile + ROWS - 1, panel + PANELS - 1);
@@ -220,26 +237,52 @@ impl<D: TileDots> Passing<'_, D> {
         let used = [true, PANELS > 1, ROWS > 1, ROWS > 1 && PANELS > 1];
         let sweep = self.sweep;
         let sums = tiles.map(|(row_tile, panel)| sweep.sums.tile(row_tile, panel));
-        // SAFETY: passed on to the caller, whose sums these are.
-        unsafe { start_four(&sums, used, depth.from_zero) };
-        let mut ahead =
-            if ROWS > 1 && PANELS > 1 { Ahead::of(sweep, row_tile, panel, depth) } else { Ahead::nothing() };
+        if !turn.started {
+            // SAFETY: passed on to the caller, whose sums these are.
+            unsafe { start_four(&sums, used, depth.from_zero) };
+        }
+        if depth.is_part && ROWS > 1 && PANELS > 1 {
+            let mut ahead = Ahead::of(sweep, row_tile, panel, depth);
+            // SAFETY: as above.
+            unsafe { self.steps::<ROWS, PANELS>(row_tile, panel, depth, |_| ahead.ask()) };
+        } else {
+            // SAFETY: as above.
+            unsafe {
+                self.steps::<ROWS, PANELS>(row_tile, panel, depth, |soon| {
+                    soon.ask();
+                    soon.ask();
+                })
+            };
+        }
+        let next = turn.next.map(|next| tiles.map(|(row, col)| sweep.sums.tile(row, next + col - panel)));
+        // SAFETY: as above; the next block has the same rows and as many panels.
+        unsafe { self.end(tiles, used, depth, next) };
+    }
+
+    /// The steps of a block along the depth, with `ask` after some product of each.
+    #[inline(always)]
+    unsafe fn steps<const ROWS: usize, const PANELS: usize>(
+        &mut self,
+        row_tile: usize,
+        panel: usize,
+        depth: Depth<'_>,
+        mut ask: impl FnMut(&mut Soon<'_>),
+    ) {
+        let sweep = self.sweep;
         for span in depth.spans {
-            let (a0, a1) = (sweep.lhs(row_tile, span), sweep.lhs(row, span));
-            let (b0, b1) = (sweep.panel(panel, span), sweep.panel(col, span));
+            let [a0, a1] = [row_tile, row_tile + ROWS - 1].map(|row_tile| sweep.lhs(row_tile, span));
+            let [b0, b1] = [panel, panel + PANELS - 1].map(|panel| sweep.panel(panel, span));
             for t in (0..span.n_tiles).map(|t| t * TILE_BYTES) {
-                // SAFETY: as above; tile `t` of each of these is one of the span's.
+                // SAFETY: passed on to the caller; tile `t` of each of these is one of the span's.
                 unsafe {
                     load!("4", a0.add(t), STRIDE);
                     load!("6", b0.add(t), STRIDE);
                     D::dot::<0, 4, 6>();
-                    self.soon.ask();
                     if PANELS > 1 {
                         load!("7", b1.add(t), STRIDE);
                         D::dot::<1, 4, 7>();
                     }
-                    ahead.ask();
-                    self.soon.ask();
+                    ask(&mut self.soon);
                     if ROWS > 1 {
                         load!("5", a1.add(t), STRIDE);
                         D::dot::<2, 5, 6>();
@@ -250,8 +293,6 @@ impl<D: TileDots> Passing<'_, D> {
                 }
             }
         }
-        // SAFETY: as above.
-        unsafe { self.end(tiles, used, depth) };
     }
 
     /// One row tile by four panels.
@@ -285,15 +326,26 @@ impl<D: TileDots> Passing<'_, D> {
             }
         }
         // SAFETY: as in `block`.
-        unsafe { self.end(tiles, [true; 4], depth) };
+        unsafe { self.end(tiles, [true; 4], depth, None) };
     }
 
-    /// Stores the sums in tiles 0 to 3, and finishes them if nothing follows.
+    /// Stores the sums in tiles 0 to 3, starts those of `next` there, and finishes the stored ones if no depth follows.
     #[inline(always)]
-    unsafe fn end(&mut self, tiles: [(usize, usize); 4], used: [bool; 4], depth: Depth<'_>) {
+    unsafe fn end(
+        &mut self,
+        tiles: [(usize, usize); 4],
+        used: [bool; 4],
+        depth: Depth<'_>,
+        next: Option<[SumTile; 4]>,
+    ) {
         let sums = tiles.map(|(row_tile, panel)| self.sweep.sum_after(row_tile, panel, depth));
         // SAFETY: passed on to the caller, whose sums and finished rows these are.
-        unsafe { store_four(&sums, used) };
+        unsafe {
+            match &next {
+                Some(next) => turn_four(&sums, next, used, depth.from_zero),
+                None => store_four(&sums, used),
+            }
+        }
         for (i, (row_tile, panel)) in tiles.into_iter().enumerate() {
             if depth.is_last && used[i] {
                 // SAFETY: as above.

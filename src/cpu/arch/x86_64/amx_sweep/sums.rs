@@ -94,3 +94,30 @@ pub unsafe fn store_four(sums: &[SumTile; 4], used: [bool; 4]) {
         }
     }
 }
+
+/// Stores the sums of tiles 0 to 3, and starts the next there.
+///
+/// # Safety
+/// As [`store_four`] for `sums`, [`start_four`] for `next`.
+#[inline(always)]
+pub unsafe fn turn_four(sums: &[SumTile; 4], next: &[SumTile; 4], used: [bool; 4], from_zero: bool) {
+    // SAFETY: passed on to the caller.
+    unsafe {
+        if used[0] {
+            store!("0", sums[0].rows, sums[0].stride_bytes);
+            start!("0", next[0], from_zero);
+        }
+        if used[1] {
+            store!("1", sums[1].rows, sums[1].stride_bytes);
+            start!("1", next[1], from_zero);
+        }
+        if used[2] {
+            store!("2", sums[2].rows, sums[2].stride_bytes);
+            start!("2", next[2], from_zero);
+        }
+        if used[3] {
+            store!("3", sums[3].rows, sums[3].stride_bytes);
+            start!("3", next[3], from_zero);
+        }
+    }
+}
