@@ -5,6 +5,7 @@ use tracing::trace_span;
 use super::attention::{Attention, Geometry};
 use super::disjoint::Disjoint;
 use super::isa::Isa;
+use super::lhs::LhsElement;
 use super::matmul::{Epilogue, Matmul};
 use super::matrix::Matrix;
 use super::pages::{Pages, StoreToken};
@@ -12,7 +13,7 @@ use super::parallel::for_each_task;
 use super::pointwise::{LhsRow, RmsNorm, RotateHeads};
 use super::state::State;
 use super::weights::{Layer, Weights};
-use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
+use crate::spec::contract::PAGE_LEN;
 use crate::spec::{Logits, ModelConfig, Slot, StepBatch};
 
 /// Rows of a pointwise task.
@@ -100,7 +101,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         let lhs = Disjoint::new(normed);
         let (isa, eps) = (self.isa, self.config.norm_eps);
         for_each_row(threads, self.batch.n_tokens(), |row| {
-            let out = LhsRow { lhs: &lhs, row, depth: d_model.next_multiple_of(TILE_DEPTH) };
+            let out = LhsRow { lhs: &lhs, row, depth: <W::Lhs<I>>::row_len(d_model) };
             isa.run(RmsNorm { x: &x[row * d_model..][..d_model], weight, eps, out });
         });
     }
@@ -151,7 +152,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
             layer: self.pages.layer(layer_idx),
             ragged: self.batch.ragged(),
             out: Disjoint::new(attended),
-            out_depth: d_q.next_multiple_of(TILE_DEPTH),
+            out_depth: <W::Lhs<I>>::row_len(d_q),
         };
         attention.run(self.isa, plan, threads, |t| &mut t.attention);
     }
@@ -160,8 +161,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
     fn gate_up(&mut self, layer: &Layer<W>) {
         let _phase = trace_span!("gate_up").entered();
         let State { normed, gated, operand, threads, .. } = &mut *self.state;
-        let epilogue =
-            Epilogue::SiluGate { out: Disjoint::new(gated), depth: layer.down.k().next_multiple_of(TILE_DEPTH) };
+        let epilogue = Epilogue::SiluGate { out: Disjoint::new(gated), depth: <W::Lhs<I>>::row_len(layer.down.k()) };
         let matmul = Matmul { lhs: normed, n_rows: self.batch.n_tokens(), weights: &layer.gate_up, epilogue };
         matmul.run(self.isa, operand, threads, |t| &mut t.sums);
     }
@@ -202,7 +202,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         let (isa, eps, weight) = (self.isa, self.config.norm_eps, &self.weights.final_norm);
         let (lhs, d_model, rows) = (Disjoint::new(normed), self.config.d_model, &self.batch.logit_rows);
         for_each_row(threads, rows.len(), |i| {
-            let out = LhsRow { lhs: &lhs, row: i, depth: d_model.next_multiple_of(TILE_DEPTH) };
+            let out = LhsRow { lhs: &lhs, row: i, depth: <W::Lhs<I>>::row_len(d_model) };
             isa.run(RmsNorm { x: &x[rows[i] as usize * d_model..][..d_model], weight, eps, out });
         });
     }

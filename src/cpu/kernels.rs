@@ -17,7 +17,7 @@ use super::pointwise::{CopyRow, LhsRow};
 use super::state::{ThreadState, block_rows};
 use crate::backend::{KvPages, PackedMatrix};
 use crate::error::{Error, Result};
-use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
+use crate::spec::contract::PAGE_LEN;
 use crate::spec::{AttentionArgs, KvSpec, PageId, Slot, WeightDtype, check_matmul};
 
 /// Rows that one task rounds into a left operand.
@@ -55,7 +55,7 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
 
     fn run(&self, x: &[f32], out: &mut [f32], buffers: &mut MatmulBuffers<I, W>) {
         let (isa, k) = (self.isa, self.weights.k());
-        let depth = k.next_multiple_of(TILE_DEPTH);
+        let depth = <W::Lhs<I>>::row_len(k);
         let n_rows = x.len() / k;
         let len = <W::Lhs<I> as LhsElement>::buffer_len(n_rows, depth);
         if buffers.lhs.len() < len {

@@ -2,11 +2,17 @@
 
 use super::buffer::Plain;
 use super::isa::Isa;
+use crate::spec::contract::TILE_DEPTH;
 
 /// An element of a product's left operand, and how rows of it are laid out.
 pub trait LhsElement: Plain {
     /// Rows come in blocks of this many; a buffer has whole blocks.
     const ROW_BLOCK: usize;
+
+    /// How long rows of `k` elements are as the left operand of a matmul: padded with zeros to whole tiles at least.
+    fn row_len(k: usize) -> usize {
+        k.next_multiple_of(TILE_DEPTH)
+    }
 
     /// Where element `k` of row `row` lies, in a buffer whose rows are `depth` long; sixteen elements from a multiple of sixteen on are
     /// contiguous.
@@ -32,6 +38,12 @@ pub trait LhsElement: Plain {
 /// Plain rows.
 impl LhsElement for f32 {
     const ROW_BLOCK: usize = 1;
+
+    /// With a tile more where rows would be whole pages of 4 KiB: the rows of a product met in the same few places of the first cache.
+    fn row_len(k: usize) -> usize {
+        let len = k.next_multiple_of(TILE_DEPTH);
+        if len.is_multiple_of(4096 / size_of::<f32>()) { len + TILE_DEPTH } else { len }
+    }
 
     #[inline(always)]
     fn index(row: usize, k: usize, depth: usize) -> usize {

@@ -194,7 +194,7 @@ impl<E: PanelElement> Matrix for Panels<E> {
             isa,
             Product {
                 lhs,
-                lhs_depth: self.depth,
+                lhs_depth: <E::Lhs<I>>::row_len(self.k),
                 first_row: block.first_row,
                 n_rows: block.n_rows,
                 spans: &[Span {

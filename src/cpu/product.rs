@@ -153,32 +153,41 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
         } = self;
         assert!(finished.is_none(), "plain vectors store sums alone");
         let out_stride = layout.row_stride();
-        for (i, Span { first_k, depth, panels }) in spans.iter().enumerate() {
-            let (first_k, depth, panels, accumulate) = (*first_k, *depth, *panels, accumulate || i > 0);
-            let out = &mut *out;
-            let mut args = OneSpan {
-                lhs,
-                lhs_depth,
-                first_row,
-                first_k,
-                n_rows,
-                panels,
-                panel_stride,
-                n_panels,
-                depth,
-                out,
-                out_stride,
-                accumulate,
-            };
-            match I::ACCUMULATORS {
-                24.. => sweep::<I, E, 12, 2, 4, 6>(isa, &mut args),
-                // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
-                6.. => sweep::<I, E, 5, 1, 2, 2>(isa, &mut args),
-                _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
+        for (i, span) in spans.iter().enumerate() {
+            let n_blocks =
+                if n_rows < BLOCKED_ROWS { 1 } else { span.depth.div_ceil(BLOCK_BYTES / size_of::<[E; 16]>()) };
+            for block in 0..n_blocks {
+                let [first, end] = [block, block + 1].map(|i| (i * span.depth / n_blocks).next_multiple_of(2));
+                let mut args = OneSpan {
+                    lhs,
+                    lhs_depth,
+                    first_row,
+                    first_k: span.first_k + first,
+                    n_rows,
+                    panels: &span.panels[first * 16..],
+                    panel_stride,
+                    n_panels,
+                    depth: end - first,
+                    out: &mut *out,
+                    out_stride,
+                    accumulate: accumulate || i > 0 || block > 0,
+                };
+                match I::ACCUMULATORS {
+                    24.. => sweep::<I, E, 12, 2, 4, 6>(isa, &mut args),
+                    // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
+                    6.. => sweep::<I, E, 5, 1, 2, 2>(isa, &mut args),
+                    _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
+                }
             }
         }
     }
 }
+
+/// Bytes of a panel, about, that many rows meet one after the other; they stay in the first cache meanwhile.
+const BLOCK_BYTES: usize = 20 << 10;
+
+/// How many rows are many.
+const BLOCKED_ROWS: usize = 32;
 
 /// A product of one span whose sums lie in rows; fields as in [`Product`] and [`Span`].
 struct OneSpan<'a, E> {
@@ -267,7 +276,8 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
     }
     let mut lhs: [&[f32]; ROWS] = [&[]; ROWS];
     for (r, lhs) in lhs.iter_mut().enumerate() {
-        *lhs = &args.lhs[(args.first_row + row + r) * args.lhs_depth + args.first_k..][..args.depth];
+        let first = <f32 as LhsElement>::index(args.first_row + row + r, args.first_k, args.lhs_depth);
+        *lhs = &args.lhs[first..][..args.depth];
     }
     let mut panels: [&[[E; 32]]; PANELS] = [&[]; PANELS];
     for (p, chunks) in panels.iter_mut().enumerate() {

@@ -7,7 +7,6 @@ use super::lhs::LhsElement;
 use super::matmul;
 use super::matrix::Matrix;
 use crate::backend::LoadOptions;
-use crate::spec::contract::TILE_DEPTH;
 use crate::spec::{ModelConfig, Slot};
 
 /// Activations of a step of up to T rows, and what threads work in.
@@ -78,9 +77,8 @@ impl<I: Isa, W: Matrix> State<I, W> {
         let t = options.max_step_tokens;
         let geometry = geometry(config);
         let lhs = |k: usize| {
-            let len =
-                <W::Lhs<I> as LhsElement>::buffer_len(t.max(options.max_logit_rows), k.next_multiple_of(TILE_DEPTH));
-            Buffer::zeroed(len)
+            let n_rows = t.max(options.max_logit_rows);
+            Buffer::zeroed(<W::Lhs<I>>::buffer_len(n_rows, <W::Lhs<I>>::row_len(k)))
         };
         let limits = PlanLimits {
             max_step_tokens: t,

@@ -5,6 +5,7 @@ use super::symmetric::Symmetric;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::lhs::LhsElement;
 use crate::cpu::matrix::Matrix;
 use crate::cpu::parallel::for_each_task;
 use crate::cpu::pointwise::load_padded;
@@ -81,7 +82,7 @@ impl QuantRows {
         let (n_codes, n_scales) = (TASK_ROWS * n_groups * order.padded_len(), TASK_ROWS * n_groups);
         self.resize(n_tasks * n_codes, n_tasks * n_scales);
         let (codes, groups) = (Disjoint::new(&mut self.buffer), Disjoint::new(&mut self.groups));
-        let stride = k.next_multiple_of(TILE_DEPTH);
+        let stride = f32::row_len(k);
         for_each_task(states, n_tasks, |_, task| {
             // SAFETY: each sixteen rows are one task's own.
             let (codes, groups) =

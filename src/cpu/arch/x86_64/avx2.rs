@@ -76,8 +76,9 @@ impl Isa for Avx2 {
     const L1_ROOF: &'static str = "fma256-l1";
     const ACCUMULATORS: usize = 6;
     const ATTENTION_ROWS: usize = 30;
-    const TASK_PANELS: usize = 6;
-    const TASK_ROWS: usize = 80;
+    const TASK_PANELS: usize = 12;
+    const MIN_TASK_PANELS: usize = 6;
+    const TASK_ROWS: usize = 320;
 
     fn detect() -> Result<Self, String> {
         require(&[("AVX2", is_x86_feature_detected!("avx2")), ("FMA", is_x86_feature_detected!("fma"))])?;
