@@ -32,12 +32,16 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 
 /// The files that may say `unsafe`: the kernels, which share slices between tasks and call instructions; the memory map; and the two layers over
 /// libnrt.
-const UNSAFE_FILES: [&str; 33] = [
+const UNSAFE_FILES: [&str; 37] = [
     "src/cpu/arch/x86_64/amx.rs",
     "src/cpu/arch/x86_64/amx_int8/channel.rs",
     "src/cpu/arch/x86_64/amx_int8/groups.rs",
     "src/cpu/arch/x86_64/amx_int8/mod.rs",
     "src/cpu/arch/x86_64/amx_product.rs",
+    "src/cpu/arch/x86_64/amx_sweep/ahead.rs",
+    "src/cpu/arch/x86_64/amx_sweep/blocks.rs",
+    "src/cpu/arch/x86_64/amx_sweep/mod.rs",
+    "src/cpu/arch/x86_64/amx_sweep/sums.rs",
     "src/cpu/arch/x86_64/avx2.rs",
     "src/cpu/arch/x86_64/avx512.rs",
     "src/cpu/arch/x86_64/tile.rs",

@@ -16,6 +16,8 @@ const TILE_DEPTH: usize = 32;
 struct Bf16;
 
 impl TileDots for Bf16 {
+    /// # Safety
+    /// As [`TileDots::dot`].
     #[inline(always)]
     unsafe fn dot<const SUM: u8, const A: u8, const B: u8>() {
         // SAFETY: the tiles are configured, says the caller, whose proof of AMX-BF16 is an `Amx`.

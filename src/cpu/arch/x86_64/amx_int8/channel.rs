@@ -24,6 +24,8 @@ struct Int8<'a> {
 }
 
 impl TileDots for Int8<'_> {
+    /// # Safety
+    /// As [`TileDots::dot`].
     #[inline(always)]
     unsafe fn dot<const SUM: u8, const A: u8, const B: u8>() {
         // SAFETY: the tiles are configured, says the caller; there is proof of AMX-INT8.
@@ -31,6 +33,9 @@ impl TileDots for Int8<'_> {
     }
 
     /// Takes off what the 128 in each of the weights' codes adds, and scales.
+    ///
+    /// # Safety
+    /// As [`TileDots::finish`].
     #[inline(always)]
     unsafe fn finish(&mut self, sums: &SumTile, row_tile: usize, panel: usize) {
         let isa = self.isa;

@@ -2,8 +2,7 @@
 
 use std::arch::asm;
 
-use super::super::tile::{load, store, zero};
-use super::TILE;
+use super::super::tile::{TILE, load, store, zero};
 use crate::cpu::disjoint::SharedRows;
 use crate::cpu::product::SumLayout;
 
