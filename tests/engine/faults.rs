@@ -6,18 +6,18 @@ use longhaul::spec::TokenId;
 
 use crate::toy::{Fault, PAGE_LEN, Remote, Toy, continuation, engine, greedy, prompt, prompted};
 
-/// Lets one step fail: the first that computes a token for the sequence whose first token is `mark`, behind position `start`.
-fn fault_once(remote: &Remote, mark: TokenId, start: u32, fault: impl Fn(usize) -> Fault + Send + 'static) {
+/// Lets one step fail: the first that computes the token `mark` at position `at`, in whichever row that is.
+fn fault_once(remote: &Remote, mark: TokenId, at: u32, fault: impl Fn(usize) -> Fault + Send + 'static) {
     let mut done = false;
     remote.on_step(move |batch| {
         let ragged = batch.ragged();
-        let hit = (0..ragged.n_seqs()).find(|&seq| {
-            let rows = ragged.rows(seq);
-            batch.starts[seq] >= start && batch.tokens[rows.start] == mark && !done
+        let hit = (0..ragged.n_seqs()).find_map(|seq| {
+            let row = ragged.rows(seq).start + (at.checked_sub(batch.starts[seq])? as usize);
+            (ragged.rows(seq).contains(&row) && batch.tokens[row] == mark && !done).then_some(row)
         });
-        hit.map_or(Fault::None, |seq| {
+        hit.map_or(Fault::None, |row| {
             done = true;
-            fault(ragged.rows(seq).end - 1)
+            fault(row)
         })
     });
 }
@@ -50,12 +50,14 @@ fn nan_logits_fail_their_session_and_no_other() {
     let (engine, remote) = engine(1_000);
     let prompts = [prompt(1, 30), prompt(2, 30)];
     let mut sessions = prompts.each_ref().map(|p| prompted(&engine, "a", p));
-    fault_once(&remote, prompts[0][0], 0, Fault::Nan);
+    // The prompt's last, whose logits are wanted: before that the prompt may be split, where the other session decodes already.
+    fault_once(&remote, prompts[0][29], 29, Fault::Nan);
     let results = std::thread::scope(|scope| {
         let running = sessions.each_mut().map(|session| scope.spawn(|| generate(session, 20)));
         running.map(|thread| thread.join().unwrap())
     });
-    assert!(matches!(&results[0], Err(Error::Step(why)) if why.contains("NaN") && why.contains("position 30")));
+    let failed = matches!(&results[0], Err(Error::Step(why)) if why.contains("NaN") && why.contains("position 30"));
+    assert!(failed, "{results:?}");
     assert_eq!(results[1].as_ref().unwrap(), &continuation(&prompts[1], 20));
     assert_eq!(sessions[0].pending(), 30, "nothing of it is trusted");
     let mut other = prompted(&engine, "a", &prompts[0]);
@@ -69,7 +71,7 @@ fn a_failed_score_leaves_the_context_as_it_was() {
     let (engine, remote) = engine(1_000);
     let tokens = prompt(1, 90);
     let mut session = prompted(&engine, "a", &tokens[..10]);
-    fault_once(&remote, tokens[0], 0, Fault::Nan);
+    fault_once(&remote, tokens[63], 63, Fault::Nan);
     assert!(matches!(session.score(&tokens[10..]), Err(Error::Step(_))));
     assert_eq!(session.tokens(), &tokens[..10]);
     assert_eq!(session.score(&tokens[10..]).unwrap().len(), 80);
