@@ -1,6 +1,7 @@
 //! What comes next, asked for in the second cache while tiles are multiplied.
 //!
-//! A few lines after each product of tiles: as many at once hold up the loads of sums behind them, and a large product is a quarter slower.
+//! A few lines at each step along the depth. A block's share at once, before its products, holds up the loads of sums behind it (DESIGN.md, "One
+//! layout").
 
 use std::arch::asm;
 
@@ -101,7 +102,7 @@ impl<'a> Soon<'a> {
     pub fn ask(&mut self) {
         let (run, first) = self.next;
         if let Some(elements) = self.runs.get(run) {
-            // SAFETY: as above.
+            // SAFETY: a prefetch reads nothing; the address is inside of the run.
             unsafe { prefetch!(elements.as_ptr().wrapping_add(first)) }
             let next = first + TILE_BYTES / size_of::<u16>();
             self.next = if next < elements.len() { (run, next) } else { (run + 1, 0) };

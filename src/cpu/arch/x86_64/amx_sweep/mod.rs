@@ -20,7 +20,7 @@ use crate::cpu::disjoint::SharedRows;
 pub const TILE_BYTES: usize = 1024;
 /// Bytes from one row of a packed tile to the next.
 const STRIDE: usize = 64;
-/// Tiles of a depth block, about: two panels of 8 tiles are 16 KiB, a third of the first cache, and as much passes beside them.
+/// Tiles of a depth block, about: those of two row tiles are 16 KiB, a third of the first cache, and two panels' that pass beside them are as much.
 const BLOCK_TILES: usize = 8;
 /// Row tiles from which a product goes by depth blocks.
 const BLOCKED_ROW_TILES: usize = 4;
