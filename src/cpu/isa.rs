@@ -47,6 +47,9 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves its sums in tiles ([`SumLayout::Tiles`](super::product::SumLayout)).
     const SUMS_IN_TILES: bool = false;
 
+    /// Whether a product with bf16 panels leaves vectors time to work beside it, and calls [`Product::beside`].
+    const MULTIPLIES_BESIDE: bool = false;
+
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
 
@@ -77,8 +80,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `if x < limit { a } else { b }`; false for NaN.
     fn select_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// The power of two whose biased exponent stands in the low bits of `x`: the bits `x << 23`, in integers.
-    fn power_of_two(self, x: Self::V) -> Self::V;
+    /// `if x < limit { 0 } else { p * 2^n }`, where that is a normal number; `n` is given as a number, and as `n + 127` in the low bits of `biased`.
+    fn scale_unless_lt(self, x: Self::V, limit: Self::V, p: Self::V, n: Self::V, biased: Self::V) -> Self::V;
 
     /// Widens codes, i8 as bytes, to bf16: exact.
     #[inline(always)]
@@ -91,12 +94,6 @@ pub trait Isa: Copy + Send + Sync + 'static {
 
     /// Stores the lowest byte of each lane's bits.
     fn store_low_bytes(self, x: Self::V, out: &mut [u8; 16]);
-
-    /// `if x < limit { 0 } else { a * b }`
-    #[inline(always)]
-    fn mul_unless_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        self.select_lt(x, limit, self.splat(0.0), self.mul(a, b))
-    }
 
     /// Sum of sixteen lanes in the contract's order: the upper half onto the lower, four times.
     #[inline(always)]

@@ -12,7 +12,7 @@ use super::lhs::LhsElement;
 use super::matmul::{self, Epilogue, Matmul};
 use super::matrix::Matrix;
 use super::pages::{Pages, StoreToken};
-use super::parallel::{self, Pool, for_each_task};
+use super::parallel::{Pool, for_each_task};
 use super::pointwise::{CopyRow, LhsRow};
 use super::state::{ThreadState, block_rows};
 use crate::backend::{KvPages, PackedMatrix};
@@ -123,10 +123,6 @@ struct Workspace<I: Isa> {
     limits: PlanLimits,
     plan: AttentionPlan,
     threads: Vec<ThreadState<I>>,
-    /// `[n_tokens][n_heads * head_dim]` queries and results. A block reads and writes a few heads of many tokens, each in another page of memory,
-    /// which is slow in arrays of pages of 4 KiB.
-    q: Buffer<f32>,
-    result: Buffer<f32>,
 }
 
 impl<I: Isa> CpuPages<I> {
@@ -144,8 +140,6 @@ impl<I: Isa> CpuPages<I> {
             return Workspace { geometry, ..workspace };
         }
         let n_threads = self.pool.n_threads();
-        let row_len = geometry.n_kv_heads * geometry.group * geometry.head_dim;
-        let buffer = || Buffer::zeroed(n_tokens.next_power_of_two() * row_len);
         let limits = PlanLimits {
             max_step_tokens: n_tokens.next_power_of_two(),
             max_len: max_len.next_power_of_two(),
@@ -158,8 +152,6 @@ impl<I: Isa> CpuPages<I> {
             limits,
             plan: AttentionPlan::new(&geometry, limits),
             threads: (0..n_threads).map(|_| ThreadState::new(&geometry)).collect(),
-            q: buffer(),
-            result: buffer(),
         }
     }
 }
@@ -197,20 +189,23 @@ impl<I: Isa> KvPages for CpuPages<I> {
         }
         let mut workspace = self.workspace(geometry, n_tokens, max_len);
         workspace.plan.make(&geometry, &ragged);
-        let Workspace { plan, threads, q, result, .. } = &mut workspace;
+        let Workspace { plan, threads, .. } = &mut workspace;
         let row_len = n_heads * head_dim;
         let (isa, layer) = (self.isa, self.pages.layer(args.layer));
-        let (q, result) = (&mut q[..n_tokens * row_len], &mut result[..n_tokens * row_len]);
-        let queries = args.q.as_standard_layout();
-        self.pool.run_step(|| {
-            parallel::copy(threads, queries.as_slice().expect("one slice"), q);
-            let out = Disjoint::new(result);
+        let q = args.q.as_standard_layout();
+        let q = q.as_slice().expect("one slice");
+        let mut run = |out: &mut [f32]| {
+            let out = Disjoint::new(out);
             let attention = Attention { geometry, q, q_stride: row_len, layer, ragged, out, out_depth: row_len };
             attention.run(isa, plan, threads, |t| &mut t.attention);
-            if let Some(out) = out_array.as_slice_mut() {
-                return parallel::copy(threads, result, out);
+        };
+        self.pool.run_step(|| match out_array.as_slice_mut() {
+            Some(out) => run(out),
+            None => {
+                let mut dense = ndarray::Array3::zeros(out_array.dim());
+                run(dense.as_slice_mut().expect("a new array is one slice"));
+                out_array.assign(&dense);
             }
-            out_array.iter_mut().zip(&*result).for_each(|(o, x)| *o = *x);
         });
         self.workspace = Some(workspace);
         Ok(())

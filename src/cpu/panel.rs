@@ -207,7 +207,7 @@ impl<E: PanelElement> Matrix for Panels<E> {
                 out,
                 layout: block.layout,
                 accumulate: false,
-                soon: &[],
+                beside: None,
                 finished,
             },
         );

@@ -44,20 +44,6 @@ impl Pool {
     }
 }
 
-/// Elements that one task of [`copy`] copies.
-const COPY_LEN: usize = 1 << 16;
-
-/// Copies a slice on all threads.
-pub fn copy<S: Send>(states: &mut [S], from: &[f32], to: &mut [f32]) {
-    assert_eq!(from.len(), to.len(), "lengths of a copy");
-    let to = Disjoint::new(to);
-    for_each_task(states, from.len().div_ceil(COPY_LEN), |_, i| {
-        let from = &from[i * COPY_LEN..from.len().min((i + 1) * COPY_LEN)];
-        // SAFETY: each piece is one task's own.
-        unsafe { to.slice(i * COPY_LEN, from.len()) }.copy_from_slice(from);
-    });
-}
-
 /// Runs `task(state, i)` for every `i` below `n_tasks`, each state on one thread at a time. A thread of the pool begins with a share of the tasks
 /// that follows from its number alone, so what it touched in the last region like this is in its caches still; who is done takes from the others'
 /// shares. Within a share tasks begin in ascending order. Allocates nothing. Several threads work within [`Pool::run_step`] alone.

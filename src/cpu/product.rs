@@ -75,6 +75,12 @@ pub struct Span<'a, E> {
     pub panels: &'a [E],
 }
 
+/// Work that is done beside a product on tiles, which leave most of a core to vectors.
+pub trait Beside {
+    /// A little of it, worth four products of tiles. Called as often as the product comes by; whoever began the work ends it.
+    fn step(&mut self);
+}
+
 /// `out[r, p * 16 + c] (+)= sum over spans, then k, of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and `n_panels` panels of
 /// 16 columns. Each sum is taken span by span in ascending k, from zero or from what `out` holds.
 pub struct Product<'a, L, E> {
@@ -98,8 +104,8 @@ pub struct Product<'a, L, E> {
     pub layout: SumLayout,
     /// Whether to start from what `out` holds.
     pub accumulate: bool,
-    /// What is read after this product, run by run: tables that have time meanwhile ask for it.
-    pub soon: &'a [&'a [E]],
+    /// What vectors have to do meanwhile, on tables that leave them time for it ([`Isa::MULTIPLIES_BESIDE`]).
+    pub beside: Option<&'a mut dyn Beside>,
     /// Where the sums go in the end, instead of `out`, which then holds what they are on the way; only where
     /// [`Isa::SUMS_IN_TILES`] is true.
     pub finished: Option<SharedRows<'a>>,

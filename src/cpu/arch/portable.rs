@@ -102,8 +102,15 @@ impl Isa for Portable {
     }
 
     #[inline(always)]
-    fn power_of_two(self, x: [f32; 16]) -> [f32; 16] {
-        lanes(|i| f32::from_bits(x[i].to_bits() << 23))
+    fn scale_unless_lt(
+        self,
+        x: [f32; 16],
+        limit: [f32; 16],
+        p: [f32; 16],
+        _n: [f32; 16],
+        biased: [f32; 16],
+    ) -> [f32; 16] {
+        lanes(|i| if x[i] < limit[i] { 0.0 } else { p[i] * f32::from_bits(biased[i].to_bits() << 23) })
     }
 
     #[inline(always)]

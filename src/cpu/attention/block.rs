@@ -1,9 +1,12 @@
 //! One block: some tokens' queries of one group of heads, folded over chunks of keys.
 
 use super::Attention;
-use super::plan::{Part, Task, state_len};
+use super::keys::Keys;
+use super::parts::ChunkStates;
+use super::plan::{Part, Task};
 use super::scratch::{AttentionScratch, Geometry};
 use super::state::State;
+use super::unit::Unit;
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
@@ -26,7 +29,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// All chunks, and the result.
     #[inline(always)]
     pub fn run_whole<I: Isa<Lhs = L>>(&mut self, isa: I) {
-        self.fold(isa);
+        self.walk(isa, None);
         self.write(isa);
     }
 
@@ -35,32 +38,17 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     #[inline(always)]
     pub fn run_part<I: Isa<Lhs = L>>(&mut self, isa: I, part: &Part, parts: &Disjoint<'_, f32>) {
         let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
-        if part.leftmost {
-            self.fold(isa);
-            // SAFETY: the plan gives each task states of its own.
-            let out = unsafe { part_state(parts, part.first, n_rows, head_dim) };
-            let state = self.scratch.state(0, n_rows, head_dim);
-            out.max.copy_from_slice(state.max);
-            out.sum.copy_from_slice(state.sum);
-            out.values.copy_from_slice(state.values);
-            return;
+        let states = ChunkStates { parts, first: part.first, n_rows, head_dim };
+        if !part.leftmost {
+            return self.walk(isa, Some(&states));
         }
-        self.load_queries(isa);
-        for (i, chunk) in (self.task.first_chunk..self.task.end_chunk).enumerate() {
-            self.begin_chunk::<I>();
-            // SAFETY: as above.
-            let out = unsafe { part_state(parts, part.first + i * state_len(n_rows, head_dim), n_rows, head_dim) };
-            for first in (0..n_rows).step_by(I::ATTENTION_ROWS) {
-                let strip = first..n_rows.min(first + I::ATTENTION_ROWS);
-                self.chunk(isa, chunk as usize, &strip);
-                let out = State {
-                    max: &mut out.max[strip.clone()],
-                    sum: &mut out.sum[strip.clone()],
-                    values: &mut out.values[strip.start * head_dim..strip.end * head_dim],
-                };
-                self.scratch.store_chunk::<I>(out, head_dim);
-            }
-        }
+        self.walk(isa, None);
+        // SAFETY: the plan gives each task states of its own.
+        let out = unsafe { states.state(0) };
+        let state = self.scratch.state.rows(0..n_rows);
+        out.max.copy_from_slice(state.max);
+        out.sum.copy_from_slice(state.sum);
+        out.values.copy_from_slice(state.values);
     }
 
     /// Merges the states that the tasks of a split block left, left to right, and writes the result: first the tasks that have all rows, then those
@@ -69,34 +57,50 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     pub fn merge_parts<I: Isa<Lhs = L>>(&mut self, isa: I, tasks: [&'a [Task]; 2], parts: &Disjoint<'_, f32>) {
         self.task = &tasks[0][0];
         let (n_rows, head_dim, group) = (self.n_rows(), self.head_dim(), self.args.geometry.group);
-        self.scratch.state(0, n_rows, head_dim).clear();
+        self.scratch.state.rows(0..n_rows).clear();
         for task in tasks.into_iter().flatten() {
             let part = task.part.expect("a task of a split block");
-            let n_rows = task.n_tokens as usize * group;
-            let mut state = self.scratch.state(part.first_row as usize, n_rows, head_dim);
+            let (first_row, n_rows) = (part.first_row as usize, task.n_tokens as usize * group);
+            let states = ChunkStates { parts, first: part.first, n_rows, head_dim };
             for i in 0..task.n_states() {
                 // SAFETY: all tasks of this block are done, and the last of them is this one.
-                let part = unsafe { part_state(parts, part.first + i * state_len(n_rows, head_dim), n_rows, head_dim) };
-                state.merge(isa, part.max, part.sum, part.values, SumLayout::Rows { stride: head_dim });
+                let State { max, sum, values } = unsafe { states.state(i) };
+                let mut into = self.scratch.state.rows(first_row..first_row + n_rows);
+                into.merge(isa, max, sum, values, SumLayout::Rows { stride: head_dim });
             }
         }
         self.write(isa);
     }
 
-    /// The block's chunks, merged as they come. All strips pass while a chunk's keys and values are in the cache nearby.
+    /// Meets the block's chunks: their states are merged as they come, or go to `apart`. All strips pass while a chunk's keys and values are in the
+    /// cache nearby.
     #[inline(always)]
-    fn fold<I: Isa<Lhs = L>>(&mut self, isa: I) {
-        let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
+    fn walk<I: Isa<Lhs = L>>(&mut self, isa: I, apart: Option<&ChunkStates<'_>>) {
+        let n_rows = self.n_rows();
         self.load_queries(isa);
-        self.scratch.state(0, n_rows, head_dim).clear();
-        for chunk in self.task.first_chunk..self.task.end_chunk {
+        self.scratch.state.rows(0..n_rows).clear();
+        if I::MULTIPLIES_BESIDE && !self.args.layer.is_int8() {
+            return self.pipeline(isa, apart);
+        }
+        for chunk in self.task.first_chunk as usize..self.task.end_chunk as usize {
             self.begin_chunk::<I>();
             for first in (0..n_rows).step_by(I::ATTENTION_ROWS) {
-                let strip = first..n_rows.min(first + I::ATTENTION_ROWS);
-                self.chunk(isa, chunk as usize, &strip);
-                self.scratch.merge_chunk(isa, first, strip.len(), head_dim);
+                let unit = Unit::new(self.keys(), chunk, first..n_rows.min(first + I::ATTENTION_ROWS));
+                if unit.tiles.is_empty() {
+                    self.scratch.strips[0].sum[..unit.strip.len()].fill(0.0);
+                } else {
+                    self.chunk(isa, &unit);
+                }
+                let AttentionScratch { strips: [strip, _], chunk_values, state, .. } = &mut *self.scratch;
+                state.take(isa, &unit, (&strip.max, &strip.sum), chunk_values, apart);
             }
         }
+    }
+
+    /// The keys and values of the block.
+    #[inline(always)]
+    pub(super) fn keys(&self) -> Keys<'a> {
+        Keys { geometry: self.args.geometry, layer: self.args.layer, ragged: self.args.ragged, task: self.task }
     }
 
     /// Queries as a left operand: row `t * group + g` is token `t`, head `g` of the group.
@@ -120,7 +124,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     fn write<I: Isa<Lhs = L>>(&mut self, isa: I) {
         let (n_rows, head_dim, group) = (self.n_rows(), self.head_dim(), self.args.geometry.group);
         let (task, shared_tokens) = (self.task, self.shared_tokens);
-        let state = self.scratch.state(0, n_rows, head_dim);
+        let state = self.scratch.state.rows(0..n_rows);
         for (row, values) in state.values.chunks_exact(head_dim).enumerate() {
             let token = token(task, shared_tokens, row / group);
             let head = self.task.kv_head as usize * group + row % group;
@@ -171,17 +175,4 @@ impl<'a, O> Queries<'a, O> {
         let head = self.task.kv_head as usize * group + row % group;
         &self.args.q[token * self.args.q_stride + head * head_dim..][..head_dim]
     }
-}
-
-/// A state of a block's rows in the parts: `[rows]` maxima, `[rows]` sums, `[rows][head_dim]` values.
-///
-/// # Safety
-/// As [`Disjoint::slice`].
-#[inline(always)]
-unsafe fn part_state<'a>(parts: &'a Disjoint<'_, f32>, first: usize, n_rows: usize, head_dim: usize) -> State<'a> {
-    // SAFETY: passed on to the caller.
-    let state = unsafe { parts.slice(first, state_len(n_rows, head_dim)) };
-    let (max, state) = state.split_at_mut(n_rows);
-    let (sum, values) = state.split_at_mut(n_rows);
-    State { max, sum, values }
 }

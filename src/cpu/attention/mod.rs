@@ -10,11 +10,16 @@
 mod block;
 mod cascade;
 mod chunk;
+mod keys;
+mod parts;
+mod pipeline;
 mod plan;
+mod products;
 mod scratch;
 mod softmax;
 mod soon;
 mod state;
+mod unit;
 mod widen;
 
 pub use plan::{AttentionPlan, PlanLimits};

@@ -1,6 +1,10 @@
 //! The shape of attention, and a thread's memory for it.
 
+use std::ops::Range;
+
+use super::parts::ChunkStates;
 use super::state::State;
+use super::unit::Unit;
 use super::widen::Widened;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::isa::Isa;
@@ -43,24 +47,32 @@ pub struct AttentionScratch<L> {
     pub(super) q: Buffer<L>,
     /// The chunk that the block is at, where keys and values are stored as codes.
     pub(super) widened: Widened,
-    /// Scores of a strip over a chunk.
+    /// Strips over a chunk each: two, so that one can be multiplied while the other is weighed.
+    pub(super) strips: [Strip<L>; 2],
+    /// Weighted values of a strip over a chunk.
+    pub(super) chunk_values: Buffer<f32>,
+    /// State of all chunks so far.
+    pub(super) state: BlockState,
+    pub(super) isolation: Isolation,
+}
+
+/// A strip of rows over a chunk of keys.
+pub struct Strip<L> {
+    /// Scores.
     pub(super) scores: Buffer<f32>,
     /// `[strip][CHUNK_LEN]` weights.
     pub(super) probs: Buffer<L>,
-    /// Whether every row of the strip sees all of the chunk's tiles.
-    pub(super) all_see: bool,
-    /// `[strip]` maximum and sum of the chunk.
-    pub(super) chunk_max: Vec<f32>,
-    pub(super) chunk_sum: Vec<f32>,
-    /// Weighted values of the chunk.
-    pub(super) chunk_values: Buffer<f32>,
-    /// `[rows]`, `[rows]`, `[rows][head_dim]` state of all chunks so far.
-    max: Vec<f32>,
-    sum: Vec<f32>,
-    values: Buffer<f32>,
-    /// `[head_dim][PAGE_LEN]` values of a page and results for them, where pages hold numbers which are not finite.
-    pub(super) clean_values: Buffer<u16>,
-    pub(super) isolated: Buffer<f32>,
+    /// `[strip]` largest score of the chunk, and sum of the weights.
+    pub(super) max: Vec<f32>,
+    pub(super) sum: Vec<f32>,
+}
+
+/// For pages that hold numbers which are not finite.
+pub struct Isolation {
+    /// `[head_dim][PAGE_LEN]` values of a page that a token sees.
+    pub(super) values: Buffer<u16>,
+    /// Weighted values of a strip with these.
+    pub(super) out: Buffer<f32>,
 }
 
 /// How a strip's scores or values lie, `n_panels` panels of them: in tiles where the table sums in tiles.
@@ -84,52 +96,52 @@ impl<L: LhsElement> AttentionScratch<L> {
         Self {
             q: lhs(rows, head_dim.next_multiple_of(TILE_DEPTH)),
             widened: Widened::new(geometry),
-            scores: Buffer::zeroed(strip * CHUNK_LEN),
-            probs: lhs(strip, CHUNK_LEN),
-            all_see: false,
-            chunk_max: zeros(strip),
-            chunk_sum: zeros(strip),
+            strips: std::array::from_fn(|_| Strip {
+                scores: Buffer::zeroed(strip * CHUNK_LEN),
+                probs: lhs(strip, CHUNK_LEN),
+                max: zeros(strip),
+                sum: zeros(strip),
+            }),
             chunk_values: Buffer::zeroed(strip * head_dim),
-            max: zeros(rows),
-            sum: zeros(rows),
-            values: Buffer::zeroed(rows * head_dim),
-            clean_values: Buffer::zeroed(head_dim * PAGE_LEN),
-            isolated: Buffer::zeroed(strip * head_dim),
+            state: BlockState { max: zeros(rows), sum: zeros(rows), values: Buffer::zeroed(rows * head_dim), head_dim },
+            isolation: Isolation { values: Buffer::zeroed(head_dim * PAGE_LEN), out: Buffer::zeroed(strip * head_dim) },
         }
     }
+}
 
-    /// The state of some rows.
+/// The states of a block's rows: `[rows]`, `[rows]`, `[rows][head_dim]`.
+pub struct BlockState {
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    values: Buffer<f32>,
+    head_dim: usize,
+}
+
+impl BlockState {
+    /// Those of some rows.
     #[inline(always)]
-    pub(super) fn state(&mut self, first: usize, n_rows: usize, head_dim: usize) -> State<'_> {
+    pub(super) fn rows(&mut self, rows: Range<usize>) -> State<'_> {
         State {
-            max: &mut self.max[first..first + n_rows],
-            sum: &mut self.sum[first..first + n_rows],
-            values: &mut self.values[first * head_dim..(first + n_rows) * head_dim],
+            max: &mut self.max[rows.clone()],
+            sum: &mut self.sum[rows.clone()],
+            values: &mut self.values[rows.start * self.head_dim..rows.end * self.head_dim],
         }
     }
 
-    /// Stores the last chunk's state of a strip.
+    /// Takes in the state of a unit: appends it to those of its rows, or stores it `apart`.
     #[inline(always)]
-    pub(super) fn store_chunk<I: Isa>(&self, out: State<'_>, head_dim: usize) {
-        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
-        out.max.copy_from_slice(&self.chunk_max[..out.max.len()]);
-        out.sum.copy_from_slice(&self.chunk_sum[..out.sum.len()]);
-        for (row, values) in out.values.chunks_exact_mut(head_dim).enumerate() {
-            for (panel, out) in values.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-                *out = *self.chunk_values[layout.index(row, panel)..].first_chunk().unwrap();
-            }
+    pub(super) fn take<I: Isa>(
+        &mut self,
+        isa: I,
+        unit: &Unit<'_>,
+        (max, sum): (&[f32], &[f32]),
+        values: &[f32],
+        apart: Option<&ChunkStates<'_>>,
+    ) {
+        let layout = strip_layout::<I>(self.head_dim / PANEL_COLS);
+        match apart {
+            Some(states) => states.store(unit, (max, sum), values, layout),
+            None => self.rows(unit.strip.clone()).merge(isa, max, sum, values, layout),
         }
-    }
-
-    /// Appends the last chunk's state of a strip that begins at row `first` to its state.
-    #[inline(always)]
-    pub(super) fn merge_chunk<I: Isa>(&mut self, isa: I, first: usize, n_rows: usize, head_dim: usize) {
-        let mut state = State {
-            max: &mut self.max[first..first + n_rows],
-            sum: &mut self.sum[first..first + n_rows],
-            values: &mut self.values[first * head_dim..(first + n_rows) * head_dim],
-        };
-        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
-        state.merge(isa, &self.chunk_max, &self.chunk_sum, &self.chunk_values, layout);
     }
 }

@@ -1,10 +1,13 @@
 //! From the scores of a strip over a chunk to weights, their maximum and their sum.
+//!
+//! A step takes half a row, so that products on tiles find something to do for vectors beside each of theirs (`pipeline`): it computes the weights of
+//! some keys of one row, and meanwhile looks for the maximum of the next, which has to be known before that row's first weight.
 
 use std::ops::Range;
 
-use super::block::Block;
-use super::scratch::{AttentionScratch, strip_layout};
-use super::soon::Lines;
+use super::scratch::{Strip, strip_layout};
+use super::unit::Unit;
+use super::widen::Widened;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::math::exp2;
@@ -13,163 +16,224 @@ use crate::spec::contract::{CHUNK_LEN, PANEL_COLS};
 /// Panels of scores of a chunk.
 const N_PANELS: usize = CHUNK_LEN / PANEL_COLS;
 
-/// Rows whose maxima are taken before the first of them gets its weights. A row waits for its maximum, sixteen rows do not wait for each other; and
-/// their scores stay in the first cache.
-const BATCH: usize = 16;
+/// Panels of a step.
+const STEP_PANELS: usize = 8;
 
-impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
-    /// Turns the scores of rows `strip`, of which a row's visible keys count, into weights `2^(s * factor - max)`, zero elsewhere in the tiles of
-    /// keys `tiles`; leaves maxima and sums. A sum is taken in sixteen lanes, before the weights are rounded. Where keys and values are `CODES` the
-    /// products become scores first, and the weights are multiplied with the values' scales last.
-    #[inline(always)]
-    pub(super) fn softmax<I: Isa<Lhs = L>, const CODES: bool>(
-        &mut self,
-        isa: I,
-        chunk: usize,
-        strip: &Range<usize>,
-        tiles: &Range<usize>,
-    ) {
-        // Positions ascend: the first row sees least ahead, the last least behind.
-        let ends = [self.visible(chunk, strip.start), self.visible(chunk, strip.end - 1)];
-        self.scratch.all_see = ends[1].start <= tiles.start && tiles.end <= ends[0].end;
-        let n_pairs = tiles.len().div_ceil(2 * PANEL_COLS);
-        let mut soon = self.chunk_values(chunk, strip, tiles).lines(strip.len() * n_pairs);
-        for first in (0..strip.len()).step_by(BATCH) {
-            let rows = first..strip.len().min(first + BATCH);
-            for row in rows.clone() {
-                if CODES {
-                    self.scale_scores(isa, tiles, row);
-                }
-                let scores = Scores::new::<I>(&self.scratch.scores, row, self.visible_of(chunk, strip, tiles, row));
-                self.scratch.chunk_max[row] = scores.max(isa) * self.score_factor::<CODES>();
-            }
-            for row in rows {
-                self.weights::<I, CODES>(isa, chunk, (strip, tiles), row, &mut soon);
-            }
-        }
-    }
-
-    /// Keys that row `row` of a strip sees; of most chunks every row sees all, and nothing is divided.
-    #[inline(always)]
-    fn visible_of(&self, chunk: usize, strip: &Range<usize>, tiles: &Range<usize>, row: usize) -> Range<usize> {
-        if self.scratch.all_see { tiles.clone() } else { self.visible(chunk, strip.start + row) }
-    }
-
+/// The softmax of a strip, under way: turns the scores of the keys that a row sees into weights `2^(s * factor - max)`, zero elsewhere in the
+/// unit's tiles; leaves maxima and sums. A sum is taken in sixteen lanes, before the weights are rounded. Where keys and values are `CODES` the
+/// products become scores first, and the weights are multiplied with the values' scales last.
+pub struct Softmax<'a, I: Isa, const CODES: bool> {
+    unit: Unit<'a>,
+    all_see: bool,
+    strip: &'a mut Strip<I::Lhs>,
+    /// What the codes stand for, where there are any.
+    widened: &'a Widened,
     /// What a product is still to be multiplied with to be a score.
-    #[inline(always)]
-    fn score_factor<const CODES: bool>(&self) -> f32 {
-        if CODES { 1.0 } else { self.args.geometry.exponent_factor() }
-    }
+    factor: f32,
+    /// The row whose weights are computed, and the panel where the next step begins.
+    row: usize,
+    panel: usize,
+    sum: I::V,
+    /// The largest product so far of the row after it.
+    next_max: I::V,
+}
 
+impl<'a, I: Isa, const CODES: bool> Softmax<'a, I, CODES> {
+    /// Begins: looks for the first row's maximum.
     #[inline(always)]
-    fn weights<I: Isa<Lhs = L>, const CODES: bool>(
-        &mut self,
-        isa: I,
-        chunk: usize,
-        (strip, tiles): (&Range<usize>, &Range<usize>),
-        row: usize,
-        soon: &mut Lines<'_>,
-    ) {
-        let (scale, shift) = (isa.splat(self.score_factor::<CODES>()), isa.splat(-self.scratch.chunk_max[row]));
-        let visible = self.visible_of(chunk, strip, tiles, row);
-        let AttentionScratch { scores, probs, chunk_sum, widened, .. } = &mut *self.scratch;
-        let scores = Scores::new::<I>(scores, row, visible);
-        let all_count = scores.visible.start <= tiles.start && tiles.end <= scores.visible.end;
-        let mut sum = isa.splat(0.0);
-        for panel in (tiles.start / PANEL_COLS..tiles.end / PANEL_COLS).step_by(2) {
-            let (mut a, mut b) = if all_count {
-                (scores.all_weights(isa, panel, scale, shift), scores.all_weights(isa, panel + 1, scale, shift))
-            } else {
-                (scores.weights(isa, panel, scale, shift), scores.weights(isa, panel + 1, scale, shift))
-            };
-            sum = isa.add(isa.add(sum, a), b);
-            soon.ask(isa);
-            if CODES {
-                a = widened.scaled_weights(isa, a, panel * PANEL_COLS, &scores.visible);
-                b = widened.scaled_weights(isa, b, (panel + 1) * PANEL_COLS, &scores.visible);
-            }
-            let out = &mut probs[L::index(row, panel * PANEL_COLS, CHUNK_LEN)..];
-            L::store_pair(isa, a, b, out.first_chunk_mut().unwrap());
+    pub fn new(isa: I, unit: Unit<'a>, strip: &'a mut Strip<I::Lhs>, widened: &'a Widened) -> Self {
+        let mut softmax = Self {
+            all_see: unit.all_see(),
+            factor: if CODES { 1.0 } else { unit.keys.geometry.exponent_factor() },
+            row: 0,
+            panel: unit.tiles.start / PANEL_COLS,
+            sum: isa.splat(0.0),
+            next_max: isa.splat(f32::NEG_INFINITY),
+            unit,
+            strip,
+            widened,
+        };
+        let panels = softmax.panels();
+        if softmax.all_see {
+            softmax.look_for_max::<false>(isa, 0, panels);
+        } else {
+            softmax.look_for_max::<true>(isa, 0, panels);
         }
-        chunk_sum[row] = isa.reduce_add(sum);
+        softmax.leave_max(isa, 0);
+        softmax
     }
-}
 
-/// The scores of a row, of which some count.
-struct Scores<'a> {
-    /// From the row's first on.
-    scores: &'a [f32],
-    /// Elements from one panel's to the next's.
-    stride: usize,
-    /// Keys that count.
-    visible: Range<usize>,
-}
-
-impl<'a> Scores<'a> {
-    /// Those of row `row` of a strip.
+    /// Whether nothing is left to do.
     #[inline(always)]
-    fn new<I: Isa>(scores: &'a [f32], row: usize, visible: Range<usize>) -> Self {
-        let layout = strip_layout::<I>(N_PANELS);
-        Self { scores: &scores[layout.index(row, 0)..], stride: layout.index(0, 1), visible }
+    pub fn is_done(&self) -> bool {
+        self.row == self.unit.strip.len()
     }
 
-    /// Panels that have keys that count.
+    /// Half a row, if any is left.
+    #[inline(always)]
+    pub fn step(&mut self, isa: I) {
+        if self.is_done() {
+            return;
+        }
+        if self.all_see {
+            self.step_of::<false>(isa);
+        } else {
+            self.step_of::<true>(isa);
+        }
+    }
+
+    /// All that is left.
+    #[inline(always)]
+    pub fn finish(&mut self, isa: I) {
+        while !self.is_done() {
+            self.step(isa);
+        }
+    }
+
+    /// Panels of the unit's tiles: an even number.
     #[inline(always)]
     fn panels(&self) -> Range<usize> {
-        self.visible.start / PANEL_COLS..self.visible.end.div_ceil(PANEL_COLS)
+        self.unit.tiles.start / PANEL_COLS..self.unit.tiles.end / PANEL_COLS
     }
 
-    /// The largest that counts. Rounding keeps order and the scale is positive, so the largest product with it is that of the largest score.
     #[inline(always)]
-    fn max<I: Isa>(&self, isa: I) -> f32 {
-        let panels = self.panels();
-        let mut max = isa.splat(f32::NEG_INFINITY);
-        if panels.start * PANEL_COLS == self.visible.start && panels.end * PANEL_COLS == self.visible.end {
-            for panel in panels {
-                max = isa.max(isa.load(self.all(panel)), max);
+    fn step_of<const MASKED: bool>(&mut self, isa: I) {
+        let (all, next) = (self.panels(), self.row + 1);
+        let is_last = next == self.unit.strip.len();
+        let panels = self.panel..(self.panel + STEP_PANELS).min(all.end);
+        if !is_last {
+            self.look_for_max::<MASKED>(isa, next, panels.clone());
+        }
+        self.weigh::<MASKED>(isa, panels.clone());
+        self.panel = panels.end;
+        if panels.end < all.end {
+            return;
+        }
+        self.strip.sum[self.row] = isa.reduce_add(self.sum);
+        if !is_last {
+            self.leave_max(isa, next);
+        }
+        (self.row, self.panel, self.sum) = (next, all.start, isa.splat(0.0));
+    }
+
+    /// The largest product of a row that counts, among some panels and those before.
+    #[inline(always)]
+    fn look_for_max<const MASKED: bool>(&mut self, isa: I, row: usize, panels: Range<usize>) {
+        if CODES {
+            self.scale(isa, row, panels.clone());
+        }
+        let mut first = panels.start;
+        while first + STEP_PANELS <= panels.end {
+            self.max_of::<MASKED, STEP_PANELS>(isa, row, first);
+            first += STEP_PANELS;
+        }
+        while first < panels.end {
+            self.max_of::<MASKED, 1>(isa, row, first);
+            first += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn max_of<const MASKED: bool, const N: usize>(&mut self, isa: I, row: usize, first: usize) {
+        let visible = if MASKED { self.visible(row) } else { 0..0 };
+        let scores = panels_of::<I, N>(&self.strip.scores, row, first);
+        let mut max = self.next_max;
+        for (i, scores) in scores.into_iter().enumerate() {
+            let mut x = isa.load(scores);
+            if MASKED {
+                x = hide(isa, x, first + i, &visible);
             }
-        } else {
-            for panel in panels {
-                max = isa.max(self.load(isa, panel), max);
+            max = isa.max(x, max);
+        }
+        self.next_max = max;
+    }
+
+    /// Leaves the maximum of a row. Rounding keeps order and the factor is positive, so the largest product with it is that of the largest score.
+    #[inline(always)]
+    fn leave_max(&mut self, isa: I, row: usize) {
+        self.strip.max[row] = isa.reduce_max(self.next_max) * self.factor;
+        self.next_max = isa.splat(f32::NEG_INFINITY);
+    }
+
+    /// Multiplies the products of a row with what the codes of the keys stand for.
+    #[inline(always)]
+    fn scale(&mut self, isa: I, row: usize, panels: Range<usize>) {
+        let layout = strip_layout::<I>(N_PANELS);
+        for panel in panels {
+            let scores = self.strip.scores[layout.index(row, panel)..].first_chunk_mut().unwrap();
+            isa.store(isa.mul(isa.load(scores), isa.load(self.widened.factors(panel))), scores);
+        }
+    }
+
+    /// The weights of some panels of the row.
+    #[inline(always)]
+    fn weigh<const MASKED: bool>(&mut self, isa: I, panels: Range<usize>) {
+        let mut first = panels.start;
+        while first + STEP_PANELS <= panels.end {
+            self.weights_of::<MASKED, STEP_PANELS>(isa, first);
+            first += STEP_PANELS;
+        }
+        while first < panels.end {
+            self.weights_of::<MASKED, 2>(isa, first);
+            first += 2;
+        }
+    }
+
+    #[inline(always)]
+    fn weights_of<const MASKED: bool, const N: usize>(&mut self, isa: I, first: usize) {
+        let visible = if MASKED { self.visible(self.row) } else { self.unit.tiles.clone() };
+        let (factor, shift) = (isa.splat(self.factor), isa.splat(-self.strip.max[self.row]));
+        let Strip { scores, probs, .. } = &mut *self.strip;
+        let scores = panels_of::<I, N>(scores, self.row, first);
+        let pair_len = I::Lhs::index(0, 2 * PANEL_COLS, CHUNK_LEN);
+        let probs = &mut probs[I::Lhs::index(self.row, first * PANEL_COLS, CHUNK_LEN)..];
+        let probs = &mut probs[..(N / 2 - 1) * pair_len + 2 * PANEL_COLS];
+        let mut sum = self.sum;
+        for pair in 0..N / 2 {
+            let mut weights = [sum; 2];
+            for (i, weight) in weights.iter_mut().enumerate() {
+                let mut exponent = isa.mul_add(isa.load(scores[2 * pair + i]), factor, shift);
+                if MASKED {
+                    exponent = hide(isa, exponent, first + 2 * pair + i, &visible);
+                }
+                *weight = exp2(isa, exponent);
             }
-        }
-        isa.reduce_max(max)
-    }
-
-    /// Sixteen scores, minus infinity for keys that do not count.
-    #[inline(always)]
-    fn load<I: Isa>(&self, isa: I, panel: usize) -> I::V {
-        let (scores, first) = (self.all(panel), panel * PANEL_COLS);
-        if self.visible.start <= first && first + PANEL_COLS <= self.visible.end {
-            return isa.load(scores);
-        }
-        let mut lanes = [f32::NEG_INFINITY; PANEL_COLS];
-        for (i, lane) in lanes.iter_mut().enumerate() {
-            if self.visible.contains(&(first + i)) {
-                *lane = scores[i];
+            let [mut a, mut b] = weights;
+            sum = isa.add(isa.add(sum, a), b);
+            if CODES {
+                let key = (first + 2 * pair) * PANEL_COLS;
+                a = self.widened.scaled_weights(isa, a, key, &visible);
+                b = self.widened.scaled_weights(isa, b, key + PANEL_COLS, &visible);
             }
+            let out = probs[pair * pair_len..][..2 * PANEL_COLS].first_chunk_mut().unwrap();
+            I::Lhs::store_pair(isa, a, b, out);
         }
-        isa.load(&lanes)
+        self.sum = sum;
     }
 
-    /// Sixteen scores, all of which count.
+    /// Keys of the chunk that a row of the strip sees.
     #[inline(always)]
-    fn all(&self, panel: usize) -> &[f32; PANEL_COLS] {
-        self.scores[panel * self.stride..].first_chunk().unwrap()
+    fn visible(&self, row: usize) -> Range<usize> {
+        self.unit.keys.visible(self.unit.chunk, self.unit.strip.start + row)
     }
+}
 
-    /// Sixteen weights of keys that all count.
-    #[inline(always)]
-    fn all_weights<I: Isa>(&self, isa: I, panel: usize, scale: I::V, shift: I::V) -> I::V {
-        exp2(isa, isa.mul_add(isa.load(self.all(panel)), scale, shift))
-    }
+/// The scores of a row in `N` panels.
+#[inline(always)]
+fn panels_of<I: Isa, const N: usize>(scores: &[f32], row: usize, first: usize) -> [&[f32; PANEL_COLS]; N] {
+    let layout = strip_layout::<I>(N_PANELS);
+    let stride = layout.index(0, 1);
+    // One check for all of them.
+    let scores = &scores[layout.index(row, first)..][..(N - 1) * stride + PANEL_COLS];
+    std::array::from_fn(|i| scores[i * stride..].first_chunk().unwrap())
+}
 
-    /// Sixteen weights, zero for keys that do not count.
-    #[inline(always)]
-    fn weights<I: Isa>(&self, isa: I, panel: usize, scale: I::V, shift: I::V) -> I::V {
-        if self.visible.is_empty() || !self.panels().contains(&panel) {
-            return isa.splat(0.0);
-        }
-        exp2(isa, isa.mul_add(self.load(isa, panel), scale, shift))
-    }
+/// Lanes of a panel, minus infinity for keys that do not count.
+#[inline(always)]
+fn hide<I: Isa>(isa: I, x: I::V, panel: usize, visible: &Range<usize>) -> I::V {
+    const LANES: [f32; PANEL_COLS] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+    let key = isa.add(isa.load(&LANES), isa.splat((panel * PANEL_COLS) as f32));
+    let hidden = isa.splat(f32::NEG_INFINITY);
+    let x = isa.select_lt(key, isa.splat(visible.end as f32), x, hidden);
+    isa.select_lt(key, isa.splat(visible.start as f32), hidden, x)
 }

@@ -1,94 +1,64 @@
 //! What a block reads next, asked for while it computes.
 //!
 //! A chunk's keys, scores, values come one after the other, and the hardware fetches ahead within a page of memory only: without this, memory
-//! rests while weights are computed. Only the first strip of a block asks, for the others find keys and values in the cache; and only where they
+//! rests while weights are computed. The first line of each page of memory is enough, for the hardware goes on from there; all of them at once are
+//! more than it follows (decode lost 3%). Only the first strip of a block asks, for the others find keys and values in the cache; and only where they
 //! are bf16, since codes are asked for where they are widened.
 
 use std::ops::Range;
 
-use super::block::Block;
-use super::chunk::CHUNK_PAGES;
+use super::keys::CHUNK_PAGES;
+use super::unit::Unit;
 use crate::cpu::isa::Isa;
-use crate::cpu::lhs::LhsElement;
 use crate::cpu::pages::Head;
 
-/// Elements of a cache line.
-const LINE_LEN: usize = 32;
-
-/// Most lines of one [`Lines::ask`]: what memory brings while the weights of two vectors are computed.
-const MOST_LINES: usize = 4;
+/// Elements of a page of memory, of 4 KiB whatever pages the operating system gave: the hardware knows no other here.
+const MEMORY_PAGE_LEN: usize = 4096 / size_of::<u16>();
 
 /// Panels that are read next, a page's in each run.
-pub(super) struct Soon<'a> {
+#[derive(Default)]
+pub struct Soon<'a> {
     runs: [&'a [u16]; CHUNK_PAGES],
-    n_runs: usize,
+    /// Which run is asked for, and from which element on.
+    next: (usize, usize),
 }
 
-impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
-    /// The value panels of keys `tiles` of a chunk.
+impl<'a> Soon<'a> {
+    /// Elements `part` of a head's part of a unit's pages.
     #[inline(always)]
-    pub(super) fn chunk_values(&self, chunk: usize, strip: &Range<usize>, tiles: &Range<usize>) -> Soon<'a> {
-        self.soon(chunk, strip, tiles, self.args.layer.layout.k_len()..self.args.layer.layout.panels_len())
-    }
-
-    /// The key panels of the chunk after `chunk`, unless another task has them.
-    #[inline(always)]
-    pub(super) fn next_keys(&self, chunk: usize, strip: &Range<usize>) -> Soon<'a> {
-        let keys =
-            if chunk + 1 < self.task.end_chunk as usize { 0..self.visible(chunk + 1, strip.end - 1).end } else { 0..0 };
-        self.soon(chunk + 1, strip, &keys, 0..self.args.layer.layout.k_len())
-    }
-
-    /// Elements `part` of the pages that have keys `keys` of a chunk.
-    #[inline(always)]
-    fn soon(&self, chunk: usize, strip: &Range<usize>, keys: &Range<usize>, part: Range<usize>) -> Soon<'a> {
-        let mut soon = Soon { runs: [&[]; CHUNK_PAGES], n_runs: 0 };
-        if strip.start > 0 {
+    fn of(unit: &Unit<'a>, part: Range<usize>) -> Self {
+        let mut soon = Self::default();
+        if unit.strip.start > 0 {
             return soon;
         }
-        for span in self.page_spans(chunk, keys) {
-            if let Head::Bf16(panels) = self.args.layer.head(span.page, self.task.kv_head as usize) {
-                soon.runs[soon.n_runs] = &panels[part.clone()];
-                soon.n_runs += 1;
+        for (run, span) in soon.runs.iter_mut().zip(unit.spans()) {
+            if let Head::Bf16(panels) = unit.keys.layer.head(span.page, unit.keys.task.kv_head as usize) {
+                *run = &panels[part.clone()];
             }
         }
         soon
     }
-}
 
-impl<'a> Soon<'a> {
-    /// The runs, one after the other.
+    /// The keys of a unit.
     #[inline(always)]
-    pub(super) fn runs(&self) -> &[&'a [u16]] {
-        &self.runs[..self.n_runs]
+    pub fn keys(unit: &Unit<'a>) -> Self {
+        Self::of(unit, 0..unit.keys.layer.layout.k_len())
     }
 
-    /// All their lines, to be asked for in `n_asks` goes, as far as that is not too many at once.
+    /// The values of a unit.
     #[inline(always)]
-    pub(super) fn lines(self, n_asks: usize) -> Lines<'a> {
-        let n_lines: usize = self.runs().iter().map(|run| run.len() / LINE_LEN).sum();
-        Lines { per_ask: (n_lines / n_asks).min(MOST_LINES), soon: self, next: (0, 0) }
+    pub fn values(unit: &Unit<'a>) -> Self {
+        Self::of(unit, unit.keys.layer.layout.k_len()..unit.keys.layer.layout.panels_len())
     }
-}
 
-/// Lines to ask for.
-pub(super) struct Lines<'a> {
-    soon: Soon<'a>,
-    per_ask: usize,
-    /// Which run, and the element in it.
-    next: (usize, usize),
-}
-
-impl Lines<'_> {
-    /// Asks for the next few in the second cache.
+    /// Asks for the next line in the second cache, if there is one; answers whether there was.
     #[inline(always)]
-    pub(super) fn ask<I: Isa>(&mut self, isa: I) {
-        for _ in 0..self.per_ask {
-            let (run, first) = self.next;
-            let Some(elements) = self.soon.runs().get(run) else { return };
-            isa.prefetch_far(&elements[first]);
-            let next = first + LINE_LEN;
-            self.next = if next < elements.len() { (run, next) } else { (run + 1, 0) };
-        }
+    pub fn ask<I: Isa>(&mut self, isa: I) -> bool {
+        let (run, first) = self.next;
+        let Some(line) = self.runs.get(run).and_then(|run| run.get(first)) else { return false };
+        isa.prefetch_far(line);
+        let next = first + MEMORY_PAGE_LEN;
+        self.next = if next < self.runs[run].len() { (run, next) } else { (run + 1, 0) };
+        true
     }
 }

@@ -37,8 +37,9 @@ impl State<'_> {
                 }
                 let (old, new) = (isa.splat(old[row - first]), isa.splat(new[row - first]));
                 let state = self.values[row * head_dim..][..head_dim].as_chunks_mut::<16>().0;
+                let values = &values[layout.index(row, 0)..];
                 for (panel, a) in state.iter_mut().enumerate() {
-                    let b = isa.load(values[layout.index(row, panel)..].first_chunk().unwrap());
+                    let b = isa.load(values[layout.index(0, panel)..].first_chunk().unwrap());
                     isa.store(isa.mul_add(b, new, isa.mul(isa.load(a), old)), a);
                 }
             }

@@ -10,8 +10,10 @@
 use std::ops::Range;
 
 use super::block::Block;
-use super::chunk::{CHUNK_PAGES, PageSpan};
-use super::scratch::{AttentionScratch, Geometry, strip_layout};
+use super::keys::{CHUNK_PAGES, PageSpan};
+use super::scratch::{AttentionScratch, Geometry};
+use super::softmax::Softmax;
+use super::unit::Unit;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::lhs::LhsElement;
@@ -113,6 +115,12 @@ impl Widened {
         }
     }
 
+    /// What the products with the keys of a panel are multiplied with.
+    #[inline(always)]
+    pub fn factors(&self, panel: usize) -> &[f32; PANEL_COLS] {
+        self.factors[panel * PANEL_COLS..].first_chunk().unwrap()
+    }
+
     /// Sixteen weights of the keys from `first` on, times the scales of their values. Weights of keys that do not count stay zero, whatever their
     /// scales are.
     #[inline(always)]
@@ -163,18 +171,17 @@ impl<I: Isa, O: LhsElement> Kernel<I> for WidenPage<'_, '_, I::Lhs, O> {
     }
 }
 
-/// [`Block::softmax`] where keys and values are codes.
+/// The softmax of a unit whose keys and values are codes.
 struct SoftmaxOfCodes<'a, 'b, L, O> {
     block: Block<'a, 'b, L, O>,
-    chunk: usize,
-    strip: Range<usize>,
-    tiles: Range<usize>,
+    unit: Unit<'b>,
 }
 
 impl<I: Isa, O: LhsElement> Kernel<I> for SoftmaxOfCodes<'_, '_, I::Lhs, O> {
     #[inline(always)]
-    fn run(mut self, isa: I) {
-        self.block.softmax::<I, true>(isa, self.chunk, &self.strip, &self.tiles);
+    fn run(self, isa: I) {
+        let AttentionScratch { strips: [strip, _], widened, .. } = self.block.scratch;
+        Softmax::<I, true>::new(isa, self.unit, strip, widened).finish(isa);
     }
 }
 
@@ -206,28 +213,9 @@ impl<L: LhsElement, O: LhsElement> Block<'_, '_, L, O> {
         run_apart(isa, WidenPage { block: self.again(), chunk, span, part: Part::Values });
     }
 
-    /// [`Block::softmax`] where keys and values are codes.
+    /// The softmax of a unit whose keys and values are codes.
     #[inline(always)]
-    pub(super) fn softmax_of_codes<I: Isa<Lhs = L>>(
-        &mut self,
-        isa: I,
-        chunk: usize,
-        strip: &Range<usize>,
-        tiles: &Range<usize>,
-    ) {
-        let (strip, tiles) = (strip.clone(), tiles.clone());
-        run_apart(isa, SoftmaxOfCodes { block: self.again(), chunk, strip, tiles });
-    }
-
-    /// Multiplies the products of row `row` of a strip with what the codes of the keys in `tiles` stand for.
-    #[inline(always)]
-    pub(super) fn scale_scores<I: Isa<Lhs = L>>(&mut self, isa: I, tiles: &Range<usize>, row: usize) {
-        let layout = strip_layout::<I>(CHUNK_LEN / PANEL_COLS);
-        let AttentionScratch { scores, widened, .. } = &mut *self.scratch;
-        for panel in tiles.start / PANEL_COLS..tiles.end / PANEL_COLS {
-            let scores = scores[layout.index(row, panel)..].first_chunk_mut().unwrap();
-            let factors = widened.factors[panel * PANEL_COLS..].first_chunk().unwrap();
-            isa.store(isa.mul(isa.load(scores), isa.load(factors)), scores);
-        }
+    pub(super) fn softmax_of_codes<I: Isa<Lhs = L>>(&mut self, isa: I, unit: Unit<'_>) {
+        run_apart(isa, SoftmaxOfCodes { block: self.again(), unit });
     }
 }

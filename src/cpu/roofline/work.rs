@@ -77,7 +77,7 @@ impl<I: Isa> Kernel<I> for Repeat<'_, I::Lhs> {
                 out: &mut *self.out,
                 layout: SumLayout::Rows { stride: L1_PANELS * 16 },
                 accumulate: false,
-                soon: &[],
+                beside: None,
                 finished: None,
             });
         }

@@ -38,12 +38,13 @@ impl Isa for Amx {
     const L1_ROOF: &'static str = "amx-l1";
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 128;
-    const ATTENTION_STRIPS: usize = 2;
+    const ATTENTION_STRIPS: usize = 4;
     // A task's sums are 0.5 MiB at most, a quarter of the second cache.
     const TASK_PANELS: usize = 32;
     const MIN_TASK_PANELS: usize = 4;
     const TASK_ROWS: usize = 256;
     const SUMS_IN_TILES: bool = true;
+    const MULTIPLIES_BESIDE: bool = true;
 
     fn detect() -> Result<Self, String> {
         let vectors = Avx512::detect()?;
@@ -183,8 +184,8 @@ impl Isa for Amx {
         }
     }
     #[inline(always)]
-    fn mul_unless_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        self.0.mul_unless_lt(x, limit, a, b)
+    fn scale_unless_lt(self, x: Self::V, limit: Self::V, p: Self::V, n: Self::V, biased: Self::V) -> Self::V {
+        self.0.scale_unless_lt(x, limit, p, n, biased)
     }
     #[inline(always)]
     fn reduce_add(self, x: Self::V) -> f32 {
@@ -205,9 +206,5 @@ impl Isa for Amx {
     #[inline(always)]
     fn prefetch_write(self, x: &f32) {
         self.0.prefetch_write(x);
-    }
-    #[inline(always)]
-    fn power_of_two(self, x: Self::V) -> Self::V {
-        self.0.power_of_two(x)
     }
 }

@@ -45,11 +45,10 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
             sums: Sums { out: self.out.as_mut_ptr(), layout: self.layout },
             accumulate: self.accumulate,
             finished: self.finished.as_ref(),
-            soon: self.soon,
         };
         // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles. `check` has found each span's part of the rows, of the
         // panels, and the sums inside of their slices, and those are whole tiles; `out` and the finished rows are this product's alone.
-        unsafe { sweep.run(&mut Bf16) }
+        unsafe { sweep.run(&mut Bf16, self.beside) }
     }
 }
 

@@ -167,11 +167,19 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, x: [__m256; 2]) -> [__m256; 2] {
-        avx2!([
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x[0]))),
-            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(x[1]))),
-        ])
+    fn scale_unless_lt(
+        self,
+        x: [__m256; 2],
+        limit: [__m256; 2],
+        p: [__m256; 2],
+        _n: [__m256; 2],
+        biased: [__m256; 2],
+    ) -> [__m256; 2] {
+        let powers = avx2!([
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(biased[0]))),
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(biased[1]))),
+        ]);
+        self.select_lt(x, limit, self.splat(0.0), self.mul(p, powers))
     }
 
     #[inline(always)]

@@ -143,11 +143,6 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn power_of_two(self, x: __m512) -> __m512 {
-        avx512!(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(x))))
-    }
-
-    #[inline(always)]
     fn store_low_bytes(self, x: __m512, out: &mut [u8; 16]) {
         // SAFETY: AVX-512 as above; the store is the whole array, and needs no alignment.
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(x))) }
@@ -168,8 +163,8 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn mul_unless_lt(self, x: __m512, limit: __m512, a: __m512, b: __m512) -> __m512 {
-        avx512!(_mm512_maskz_mul_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, limit), a, b))
+    fn scale_unless_lt(self, x: __m512, limit: __m512, p: __m512, n: __m512, _biased: __m512) -> __m512 {
+        avx512!(_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, limit), p, n))
     }
 
     #[inline(always)]

@@ -82,7 +82,6 @@ pub fn sweep(isa: Avx512, args: QuantProduct<'_>) {
         sums: Sums { out: out.as_mut_ptr(), layout: block.layout },
         accumulate: false,
         finished: None,
-        soon: &[],
     };
     let mut dots = Int8 {
         isa,
@@ -93,5 +92,5 @@ pub fn sweep(isa: Avx512, args: QuantProduct<'_>) {
     };
     // SAFETY: tiles are configured. `super::check` has found the row tiles and panels inside of their slices; the last tile of the last panel ends in
     // the lines to spare. The sums are whole tiles inside of `out`, by the assertion above.
-    unsafe { sweep.run(&mut dots) }
+    unsafe { sweep.run(&mut dots, None) }
 }

@@ -81,31 +81,3 @@ impl Lines {
         }
     }
 }
-
-/// A line of each KiB of what a product's caller reads next: enough for the hardware to go on from there, where it would not by itself cross into
-/// another page of memory.
-pub struct Soon<'a> {
-    runs: &'a [&'a [u16]],
-    /// Which run, and the element in it.
-    next: (usize, usize),
-}
-
-impl<'a> Soon<'a> {
-    /// Asks for nothing yet.
-    #[inline(always)]
-    pub fn new(runs: &'a [&'a [u16]]) -> Self {
-        Self { runs, next: (0, 0) }
-    }
-
-    /// Asks for one line, as long as there are some; once for each tile of a panel.
-    #[inline(always)]
-    pub fn ask(&mut self) {
-        let (run, first) = self.next;
-        if let Some(elements) = self.runs.get(run) {
-            // SAFETY: a prefetch reads nothing; the address is inside of the run.
-            unsafe { prefetch!(elements.as_ptr().wrapping_add(first)) }
-            let next = first + TILE_BYTES / size_of::<u16>();
-            self.next = if next < elements.len() { (run, next) } else { (run + 1, 0) };
-        }
-    }
-}

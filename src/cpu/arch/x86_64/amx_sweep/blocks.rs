@@ -3,9 +3,10 @@
 use std::arch::asm;
 
 use super::super::tile::load;
-use super::ahead::{Ahead, Soon};
+use super::ahead::Ahead;
 use super::sums::{SumTile, start_four, store_four, turn_four};
 use super::{Depth, STRIDE, Sweep, TILE_BYTES, TileDots};
+use crate::cpu::product::Beside;
 
 /// How a block follows the one before it.
 #[derive(Clone, Copy)]
@@ -26,7 +27,7 @@ impl Turn {
 pub struct Blocks<'a, D> {
     pub sweep: &'a Sweep<'a>,
     pub dots: &'a mut D,
-    pub soon: Soon<'a>,
+    pub beside: Option<&'a mut dyn Beside>,
 }
 
 impl<D: TileDots> Blocks<'_, D> {
@@ -126,19 +127,14 @@ impl<D: TileDots> Blocks<'_, D> {
             unsafe { self.steps::<ROWS, PANELS>(row_tile, panel, depth, |_| ahead.ask()) };
         } else {
             // SAFETY: as above.
-            unsafe {
-                self.steps::<ROWS, PANELS>(row_tile, panel, depth, |soon| {
-                    soon.ask();
-                    soon.ask();
-                })
-            };
+            unsafe { self.steps::<ROWS, PANELS>(row_tile, panel, depth, Self::step_beside) };
         }
         let next = turn.next.map(|next| tiles.map(|(row, col)| sweep.sums.tile(row, next + col - panel)));
         // SAFETY: as above; the next block has the same rows and as many panels.
         unsafe { self.end(tiles, used, depth, next) };
     }
 
-    /// The steps of a block along the depth, with `ask` after some product of each.
+    /// The steps of a block along the depth, with `beside` after some product of each.
     ///
     /// # Safety
     /// As [`Sweep::run`].
@@ -148,7 +144,7 @@ impl<D: TileDots> Blocks<'_, D> {
         row_tile: usize,
         panel: usize,
         depth: Depth<'_>,
-        mut ask: impl FnMut(&mut Soon<'_>),
+        mut beside: impl FnMut(&mut Self),
     ) {
         let sweep = self.sweep;
         for span in depth.spans {
@@ -164,7 +160,7 @@ impl<D: TileDots> Blocks<'_, D> {
                         load!("7", b1.add(t), STRIDE);
                         D::dot::<1, 4, 7>();
                     }
-                    ask(&mut self.soon);
+                    beside(self);
                     if ROWS > 1 {
                         load!("5", a1.add(t), STRIDE);
                         D::dot::<2, 5, 6>();
@@ -197,21 +193,26 @@ impl<D: TileDots> Blocks<'_, D> {
                     load!("4", a.add(t), STRIDE);
                     load!("5", b[0].add(t), STRIDE);
                     D::dot::<0, 4, 5>();
-                    self.soon.ask();
                     load!("6", b[1].add(t), STRIDE);
                     D::dot::<1, 4, 6>();
-                    self.soon.ask();
+                    self.step_beside();
                     load!("7", b[2].add(t), STRIDE);
                     D::dot::<2, 4, 7>();
-                    self.soon.ask();
                     load!("5", b[3].add(t), STRIDE);
                     D::dot::<3, 4, 5>();
-                    self.soon.ask();
                 }
             }
         }
         // SAFETY: as in `block`.
         unsafe { self.end(tiles, [true; 4], depth, None) };
+    }
+
+    /// What vectors have to do.
+    #[inline(always)]
+    fn step_beside(&mut self) {
+        if let Some(beside) = &mut self.beside {
+            beside.step();
+        }
     }
 
     /// Stores the sums in tiles 0 to 3, starts those of `next` there, and finishes the stored ones if no depth follows.

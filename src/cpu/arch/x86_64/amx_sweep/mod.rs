@@ -10,11 +10,11 @@ mod ahead;
 mod blocks;
 mod sums;
 
-use ahead::Soon;
 use blocks::Blocks;
 pub use sums::{SumTile, Sums};
 
 use crate::cpu::disjoint::SharedRows;
+use crate::cpu::product::Beside;
 
 /// Bytes of a tile of a left operand or of a panel; the next one along the depth follows.
 pub const TILE_BYTES: usize = 1024;
@@ -77,8 +77,6 @@ pub struct Sweep<'a> {
     pub accumulate: bool,
     /// Where the sums go in the end, if not there.
     pub finished: Option<&'a SharedRows<'a>>,
-    /// As [`Product::soon`](crate::cpu::product::Product::soon).
-    pub soon: &'a [&'a [u16]],
 }
 
 /// Some of the spans, or a part of one.
@@ -94,17 +92,17 @@ struct Depth<'a> {
 }
 
 impl Sweep<'_> {
-    /// Runs it.
+    /// Runs it, with `beside` between its products where it does not go by depth blocks.
     ///
     /// # Safety
     /// The tiles are configured; every tile of the spans' row tiles and panels may be read; the sums of every row tile and panel are whole tiles that
     /// are this product's alone, and so are the finished rows, if any.
     #[inline(always)]
-    pub unsafe fn run<D: TileDots>(&self, dots: &mut D) {
+    pub unsafe fn run<D: TileDots>(&self, dots: &mut D, beside: Option<&mut dyn Beside>) {
         let blocked = self.spans.len() == 1 && self.n_row_tiles >= BLOCKED_ROW_TILES;
         let n_tiles = self.spans[0].n_tiles;
         let n_blocks = if blocked { ((n_tiles + BLOCK_TILES / 2) / BLOCK_TILES).max(1) } else { 1 };
-        let mut blocks = Blocks { sweep: self, dots, soon: Soon::new(self.soon) };
+        let mut blocks = Blocks { sweep: self, dots, beside: beside.map(|beside| beside as _) };
         for block in 0..n_blocks {
             let (first, end) = (block * n_tiles / n_blocks, (block + 1) * n_tiles / n_blocks);
             let part = [self.spans[0].part(first, end)];

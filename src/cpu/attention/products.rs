@@ -1,0 +1,141 @@
+//! The two products of a strip of rows over one chunk: scores, and weighted values.
+//!
+//! Masked is absent. A score that a row may not see is never used. A weight of such a key is zero and meets the key's value in the
+//! product all the same, which is nothing as long as the value is finite; pages that may hold others (`maybe_not_finite`) take a slow way,
+//! token by token, with the values that the token does not see replaced by zeros. Codes are always finite, and the scale of a value that a row does not
+//! see is not multiplied with its weight (`widen`).
+
+use std::ops::Range;
+
+use super::keys::{CHUNK_PAGES, PageSpan};
+use super::scratch::{Isolation, strip_layout};
+use super::unit::Unit;
+use super::widen::Widened;
+use crate::cpu::isa::Isa;
+use crate::cpu::panel::PanelElement;
+use crate::cpu::product::{Beside, Product, Span};
+use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
+
+/// `q k^T` of a strip.
+pub struct Scores<'a, L> {
+    pub unit: &'a Unit<'a>,
+    pub widened: &'a Widened,
+    /// Queries of the block.
+    pub q: &'a [L],
+    /// Scores of the strip over a chunk.
+    pub out: &'a mut [f32],
+}
+
+impl<L> Scores<'_, L> {
+    /// For the keys of a span.
+    #[inline(always)]
+    pub fn of<I: Isa<Lhs = L>>(&mut self, isa: I, span: PageSpan, beside: Option<&mut dyn Beside>) {
+        let depth = self.unit.keys.layer.layout.k_depth;
+        let (keys, _) = self.unit.keys.panels(&span, self.widened);
+        let layout = strip_layout::<I>(CHUNK_LEN / PANEL_COLS);
+        isa.product(Product {
+            lhs: self.q,
+            lhs_depth: depth,
+            first_row: self.unit.strip.start,
+            n_rows: self.unit.strip.len(),
+            spans: &[Span { first_k: 0, depth, panels: &keys[span.first_slot() * depth..] }],
+            panel_stride: PANEL_COLS * depth,
+            n_panels: span.len / PANEL_COLS,
+            out: &mut self.out[layout.index(0, span.first / PANEL_COLS)..],
+            layout,
+            accumulate: false,
+            beside: beside.map(|beside| beside as _),
+            finished: None,
+        });
+    }
+}
+
+/// `p v` of a strip.
+pub struct Values<'a, L> {
+    pub unit: &'a Unit<'a>,
+    pub widened: &'a Widened,
+    /// `[strip][CHUNK_LEN]` weights.
+    pub probs: &'a [L],
+    /// Weighted values of the strip over a chunk.
+    pub out: &'a mut [f32],
+}
+
+impl<L: Copy> Values<'_, L> {
+    /// For the values of some spans, onto what there is if `accumulate` says so.
+    #[inline(always)]
+    pub fn of<I: Isa<Lhs = L>>(
+        &mut self,
+        isa: I,
+        page_spans: impl Iterator<Item = PageSpan>,
+        accumulate: bool,
+        beside: Option<&mut dyn Beside>,
+    ) {
+        let mut spans = [Span { first_k: 0, depth: 0, panels: &[][..] }; CHUNK_PAGES];
+        let mut n_spans = 0;
+        for span in page_spans {
+            spans[n_spans] = span.of_values(self.unit.keys.panels(&span, self.widened).1);
+            n_spans += 1;
+        }
+        self.product(isa, &spans[..n_spans], accumulate, beside);
+    }
+
+    /// For all values of the unit, page by page and token by token: what a token does not see is zero in its copy of the page's values.
+    #[inline(always)]
+    pub fn isolated<I: Isa<Lhs = L>>(&mut self, isa: I, apart: &mut Isolation) {
+        let Unit { keys, chunk, strip, tiles } = self.unit;
+        let (head_dim, group) = (keys.geometry.head_dim, keys.geometry.group);
+        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
+        for span in self.unit.spans() {
+            for token in strip.start / group..strip.end.div_ceil(group) {
+                let seen = keys.visible(*chunk, token * group);
+                let (_, values) = keys.panels(&span, self.widened);
+                clean(&mut apart.values, values, head_dim, span.first - span.first_slot(), &seen);
+                apart.out.copy_from_slice(self.out);
+                let mut of_token = Values { out: &mut apart.out, ..*self };
+                of_token.product(isa, &[span.of_values(&apart.values)], span.first > tiles.start, None);
+                for row in (token * group).max(strip.start)..((token + 1) * group).min(strip.end) {
+                    for panel in 0..head_dim / PANEL_COLS {
+                        let first = layout.index(row - strip.start, panel);
+                        self.out[first..first + PANEL_COLS].copy_from_slice(&apart.out[first..first + PANEL_COLS]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Weights times the values of some spans, whose panels are `[PAGE_LEN]` deep.
+    #[inline(always)]
+    fn product<I: Isa<Lhs = L>>(
+        &mut self,
+        isa: I,
+        spans: &[Span<'_, u16>],
+        accumulate: bool,
+        beside: Option<&mut dyn Beside>,
+    ) {
+        let n_panels = self.unit.keys.geometry.head_dim / PANEL_COLS;
+        isa.product(Product {
+            lhs: self.probs,
+            lhs_depth: CHUNK_LEN,
+            first_row: 0,
+            n_rows: self.unit.strip.len(),
+            spans,
+            panel_stride: PAGE_LEN * PANEL_COLS,
+            n_panels,
+            out: self.out,
+            layout: strip_layout::<I>(n_panels),
+            accumulate,
+            beside: beside.map(|beside| beside as _),
+            finished: None,
+        });
+    }
+}
+
+/// Copies a page's values, whose first key is `first_key` of the chunk, with zeros for keys that are not `seen`.
+fn clean(out: &mut [u16], values: &[u16], head_dim: usize, first_key: usize, seen: &Range<usize>) {
+    out.copy_from_slice(values);
+    for slot in (0..PAGE_LEN).filter(|slot| !seen.contains(&(first_key + slot))) {
+        for dim in 0..head_dim {
+            out[<u16 as PanelElement>::index(dim, slot, PAGE_LEN)] = 0;
+        }
+    }
+}
