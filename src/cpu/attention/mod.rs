@@ -4,8 +4,9 @@
 //! chunks of [`CHUNK_LEN`](crate::spec::contract::CHUNK_LEN) at absolute positions; each chunk gives a state (maximum, sum, weighted values), and
 //! states merge left to right (FlashInfer, "Recursive attention"). Where there are too few blocks for the threads, as in decode, the
 //! chunks of a block are split over tasks: the first task merges its own as it goes, since they are the leftmost; the others leave theirs
-//! apart, and whoever finishes last merges them in order. Where products leave vectors time, units of rows over a chunk go in a pipeline. So the bits are the same however the work is split; and where several sequences share
-//! their first chunks, one task computes those for all of them (`cascade`).
+//! apart, and whoever finishes last merges them in order. Where products leave vectors time, strips of rows over chunks go in a pipeline. So the
+//! bits are the same however the work is split; and where several sequences share their first chunks, one task computes those for all of them
+//! (`cascade`).
 
 mod block;
 mod cascade;
@@ -34,7 +35,7 @@ use super::pages::LayerView;
 use super::parallel::for_each_task;
 use crate::spec::Ragged;
 use block::Block;
-use plan::{Task, Unit};
+use plan::{Split, Task};
 
 /// One layer's attention.
 pub struct Attention<'a, O> {
@@ -63,14 +64,14 @@ impl<O: LhsElement> Attention<'_, O> {
         states: &mut [S],
         scratch: impl Fn(&mut S) -> &mut AttentionScratch<I::Lhs> + Sync,
     ) {
-        let AttentionPlan { tasks, units, parts, cascade, .. } = plan;
-        let (tasks, units, shared_tokens) = (&*tasks, &*units, cascade.tokens());
-        units.iter().for_each(|unit| unit.remaining.store(unit.n_tasks(), Ordering::Relaxed));
+        let AttentionPlan { tasks, splits, parts, cascade, .. } = plan;
+        let (tasks, splits, shared_tokens) = (&*tasks, &*splits, cascade.tokens());
+        splits.iter().for_each(|split| split.remaining.store(split.n_tasks(), Ordering::Relaxed));
         let parts = Disjoint::new(parts);
         for_each_task(states, tasks.len(), |state, i| {
             let task = &tasks[i];
             let block = Block { args: self, shared_tokens, task, scratch: scratch(state) };
-            isa.run(Run { block, tasks, units, parts: &parts });
+            isa.run(Run { block, tasks, splits, parts: &parts });
         });
     }
 }
@@ -79,7 +80,7 @@ impl<O: LhsElement> Attention<'_, O> {
 struct Run<'a, 'b, L, O> {
     block: Block<'a, 'b, L, O>,
     tasks: &'a [Task],
-    units: &'a [Unit],
+    splits: &'a [Split],
     parts: &'a Disjoint<'a, f32>,
 }
 
@@ -92,10 +93,10 @@ impl<I: Isa, O: LhsElement> Kernel<I> for Run<'_, '_, I::Lhs, O> {
             return isa.end_products();
         };
         self.block.run_part(isa, part, self.parts);
-        let unit = &self.units[part.unit as usize];
+        let split = &self.splits[part.split as usize];
         // Release what this task wrote, and acquire what the others did before the last one merges.
-        if unit.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let tasks = [unit.wide.clone(), unit.narrow.clone()].map(|tasks| &self.tasks[tasks]);
+        if split.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let tasks = [split.wide.clone(), split.narrow.clone()].map(|tasks| &self.tasks[tasks]);
             self.block.merge_parts(isa, tasks, self.parts);
         }
         isa.end_products();

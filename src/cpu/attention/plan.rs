@@ -40,7 +40,7 @@ pub struct Task {
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
     /// The split block.
-    pub unit: u32,
+    pub split: u32,
     /// First row of the block that this task has.
     pub first_row: u32,
     /// First element of this task's states in the parts.
@@ -58,7 +58,7 @@ impl Task {
 
 /// A block whose chunks are split over tasks.
 #[derive(Debug)]
-pub struct Unit {
+pub struct Split {
     /// Tasks that have all of its rows, from the leftmost chunk on.
     pub wide: Range<usize>,
     /// Tasks that have some of its rows, over the chunks to the right of those: sequences' own, behind what they share.
@@ -67,7 +67,7 @@ pub struct Unit {
     pub remaining: AtomicUsize,
 }
 
-impl Unit {
+impl Split {
     /// How many tasks it is split into.
     pub fn n_tasks(&self) -> usize {
         self.wide.len() + self.narrow.len()
@@ -94,7 +94,7 @@ pub struct PlanLimits {
 pub struct AttentionPlan {
     limits: PlanLimits,
     pub(super) tasks: Vec<Task>,
-    pub(super) units: Vec<Unit>,
+    pub(super) splits: Vec<Split>,
     /// States of split blocks, `[state][row][2 + head_dim]`.
     pub(super) parts: Vec<f32>,
     /// Elements of the parts that tasks have.
@@ -113,7 +113,7 @@ impl AttentionPlan {
             limits,
             // A group has at least two members, a task for each of them and for what they share, in each head.
             tasks: Vec::with_capacity(n_blocks + n_blocks / 2 + 2 * max_split),
-            units: Vec::with_capacity(max_split + n_blocks / 2),
+            splits: Vec::with_capacity(max_split + n_blocks / 2),
             parts: vec![0.0; split_room + Self::shared_room(geometry, &limits)],
             n_taken: 0,
             cascade: Cascade::new(limits.max_step_tokens),
@@ -129,7 +129,7 @@ impl AttentionPlan {
     /// Makes the tasks of a step.
     pub fn make(&mut self, geometry: &Geometry, ragged: &Ragged<'_>) {
         self.tasks.clear();
-        self.units.clear();
+        self.splits.clear();
         self.n_taken = 0;
         let wanted = TASKS_PER_THREAD * self.limits.n_threads;
         self.find_shared(geometry, ragged, wanted);
@@ -181,7 +181,7 @@ impl AttentionPlan {
                 self.split(geometry, shared, n_parts.min(group.n_chunks));
             }
         }
-        let mut unit = 0;
+        let mut split = 0;
         for i in 0..self.cascade.groups().len() {
             let group = self.cascade.groups()[i];
             for kv_head in 0..geometry.n_kv_heads as u32 {
@@ -199,11 +199,11 @@ impl AttentionPlan {
                         part: None,
                     };
                     if task.first_chunk < task.end_chunk {
-                        self.push_part(geometry, task, unit, member * geometry.group, false);
+                        self.push_part(geometry, task, split, member * geometry.group, false);
                     }
                 }
-                self.units[unit].narrow = first_task..self.tasks.len();
-                unit += 1;
+                self.splits[split].narrow = first_task..self.tasks.len();
+                split += 1;
             }
         }
     }
@@ -237,22 +237,22 @@ impl AttentionPlan {
         }
     }
 
-    /// Splits the chunks of a block evenly over `n_parts` tasks, of a unit of its own.
+    /// Splits the chunks of a block evenly over `n_parts` tasks, which are a split of their own.
     fn split(&mut self, geometry: &Geometry, block: Task, n_parts: usize) {
-        let (unit, first_task) = (self.units.len(), self.tasks.len());
+        let (split, first_task) = (self.splits.len(), self.tasks.len());
         let n_chunks = (block.end_chunk - block.first_chunk) as usize;
         for part in 0..n_parts {
             let chunk = |part: usize| block.first_chunk + (part * n_chunks / n_parts) as u32;
             let task = Task { first_chunk: chunk(part), end_chunk: chunk(part + 1), ..block };
-            self.push_part(geometry, task, unit, 0, part == 0);
+            self.push_part(geometry, task, split, 0, part == 0);
         }
         let wide = first_task..self.tasks.len();
-        self.units.push(Unit { wide, narrow: 0..0, remaining: AtomicUsize::new(0) });
+        self.splits.push(Split { wide, narrow: 0..0, remaining: AtomicUsize::new(0) });
     }
 
     /// Adds a task of a split block, which has the block's rows from `first_row` on.
-    fn push_part(&mut self, geometry: &Geometry, task: Task, unit: usize, first_row: usize, leftmost: bool) {
-        let part = Part { unit: unit as u32, first_row: first_row as u32, first: self.n_taken, leftmost };
+    fn push_part(&mut self, geometry: &Geometry, task: Task, split: usize, first_row: usize, leftmost: bool) {
+        let part = Part { split: split as u32, first_row: first_row as u32, first: self.n_taken, leftmost };
         let task = Task { part: Some(part), ..task };
         self.n_taken += task.n_states() * state_len(task.n_tokens as usize * geometry.group, geometry.head_dim);
         self.tasks.push(task);
@@ -296,10 +296,10 @@ mod tests {
         let (max_step_tokens, min_block_rows) = (n_seqs * n_rows, block_rows / 2);
         let limits = PlanLimits { max_step_tokens, max_len: len, n_threads, block_rows, min_block_rows };
         let mut plan = AttentionPlan::new(geometry, limits);
-        let capacities = (plan.tasks.capacity(), plan.units.capacity());
+        let capacities = (plan.tasks.capacity(), plan.splits.capacity());
         plan.make(geometry, &ragged);
         assert!(plan.n_taken <= plan.parts.len(), "room for states");
-        assert_eq!((plan.tasks.capacity(), plan.units.capacity()), capacities, "nothing is allocated");
+        assert_eq!((plan.tasks.capacity(), plan.splits.capacity()), capacities, "nothing is allocated");
         let mut met = vec![0; n_seqs * n_rows * geometry.n_kv_heads * (shared + own)];
         for task in &plan.tasks {
             let tokens = (0..task.n_tokens).map(|i| task.first_token as usize + i as usize);
@@ -311,8 +311,8 @@ mod tests {
             }
         }
         assert!(met.iter().all(|n| *n == 1), "each chunk once");
-        let n_in_units: usize = plan.units.iter().map(Unit::n_tasks).sum();
-        assert_eq!(n_in_units, plan.tasks.iter().filter(|task| task.part.is_some()).count());
+        let n_in_splits: usize = plan.splits.iter().map(Split::n_tasks).sum();
+        assert_eq!(n_in_splits, plan.tasks.iter().filter(|task| task.part.is_some()).count());
     }
 
     #[test]
