@@ -36,8 +36,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         let strips = (0..n_rows).step_by(I::ATTENTION_ROWS).map(|row| row..n_rows.min(row + I::ATTENTION_ROWS));
         let chunks = self.task.first_chunk as usize..self.task.end_chunk as usize;
         let units = chunks.flat_map(|chunk| strips.clone().map(move |strip| Unit::new(keys, chunk, strip)));
-        // A strip of several may see nothing of a chunk. A task that leaves states apart has one, which sees something of each of its chunks.
-        debug_assert!(apart.is_none() || n_rows <= I::ATTENTION_ROWS, "states apart of one strip");
+        // A strip may see nothing of a chunk, but where states are left apart each strip sees something of each chunk.
         let mut units = units.filter(|unit| !unit.tiles.is_empty());
         let mut turn = Turn { scored: units.next(), weighed: None, valued: None, of_weights: 1 };
         while turn.scored.is_some() || turn.weighed.is_some() || turn.valued.is_some() {
