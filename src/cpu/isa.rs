@@ -47,7 +47,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves its sums in tiles ([`SumLayout::Tiles`](super::product::SumLayout)).
     const SUMS_IN_TILES: bool = false;
 
-    /// Whether a product with bf16 panels leaves vectors time to work beside it, and calls [`Product::beside`].
+    /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
     /// The table, if this machine has what it needs.

@@ -77,7 +77,8 @@ pub struct Span<'a, E> {
 
 /// Work that is done beside a product on tiles, which leave most of a core to vectors.
 pub trait Beside {
-    /// A little of it, worth four products of tiles. Called as often as the product comes by; whoever began the work ends it.
+    /// A little of it, worth four products of tiles. A product may call it any number of times: often once for two by two tiles of a step along
+    /// the depth, never where it goes by depth blocks. Whoever began the work ends it.
     fn step(&mut self);
 }
 
@@ -104,7 +105,7 @@ pub struct Product<'a, L, E> {
     pub layout: SumLayout,
     /// Whether to start from what `out` holds.
     pub accumulate: bool,
-    /// What vectors have to do meanwhile, on tables that leave them time for it ([`Isa::MULTIPLIES_BESIDE`]).
+    /// What vectors have to do meanwhile, on tables that may leave them time for it ([`Isa::MULTIPLIES_BESIDE`]).
     pub beside: Option<&'a mut dyn Beside>,
     /// Where the sums go in the end, instead of `out`, which then holds what they are on the way; only where
     /// [`Isa::SUMS_IN_TILES`] is true.

@@ -10,6 +10,7 @@ mod int8_kv;
 mod nki;
 mod quantised;
 mod shared_pages;
+mod strips;
 mod threads;
 mod tiles;
 

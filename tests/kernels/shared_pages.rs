@@ -1,12 +1,13 @@
 //! Sequences that share their first pages: each gets the bits that it gets alone, which are the emulation's.
 
 use longhaul::spec::KvDtype;
+use longhaul::spec::contract::CHUNK_LEN;
 use ndarray::{Axis, Slice};
 use proptest::prelude::*;
 
 use crate::common::{backends, open};
-use crate::contract::arithmetic;
 use crate::contract::sequence::{Sequence, Shape, attend};
+use crate::contract::{arithmetic, assert_same_bits};
 use crate::table;
 
 /// Pages that every family shares at most, and pages of a member's own.
@@ -70,6 +71,34 @@ proptest! {
                     prop_assert!(found.iter().zip(&wanted).all(same), "{}, sequence {i}: not as {what}", table(&*backend));
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn more_rows_than_a_strip_share_pages() {
+    const GROUP: usize = 8;
+    const N_MEMBERS: usize = 20;
+    let shape =
+        |n_tokens, kv_len| Shape { n_kv_heads: 2, group: GROUP, head_dim: 16, n_tokens, kv_len, kv: KvDtype::Bf16 };
+    for backend in backends() {
+        let backend = open(table(&*backend), 3);
+        let page_len = backend.caps().page_len;
+        let shared = 2 * CHUNK_LEN / page_len;
+        let new = |i: usize, n_tokens: usize, kv_len: usize| {
+            Sequence::new(&*backend, i as u64, shape(n_tokens, kv_len), (i * (shared + 1)) as u32..)
+        };
+        let root = new(0, 1, 2 * CHUNK_LEN + 1);
+        let members = family(&root, (1..N_MEMBERS).map(|i| new(i, 1, 2 * CHUNK_LEN + i)), shared);
+        // A long context first: the room for states that it leaves is what lets so many rows share.
+        let long = new(N_MEMBERS, N_MEMBERS, 4_000);
+        let mut pages = long.shape.pages(&*backend, N_MEMBERS * (shared + 1) + long.pages.len());
+        let batch: Vec<&Sequence> = std::iter::once(&root).chain(&members).collect();
+        batch.iter().chain([&&long]).for_each(|sequence| sequence.store(&mut *pages));
+        attend(&mut *pages, &[&long], None);
+        for (sequence, found) in batch.iter().zip(attend(&mut *pages, &batch, None)) {
+            let emulated = sequence.emulated(arithmetic(&*backend).unwrap(), None);
+            assert_same_bits(found.view(), emulated.view(), table(&*backend));
         }
     }
 }

@@ -38,13 +38,13 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     #[inline(always)]
     pub fn run_part<I: Isa<Lhs = L>>(&mut self, isa: I, part: &Part, parts: &Disjoint<'_, f32>) {
         let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
-        let states = ChunkStates { parts, first: part.first, n_rows, head_dim };
+        // SAFETY: the plan gives each task states of its own.
+        let mut states = unsafe { ChunkStates::new(parts, part.first, n_rows, head_dim) };
         if !part.leftmost {
-            return self.walk(isa, Some(&states));
+            return self.walk(isa, Some(&mut states));
         }
         self.walk(isa, None);
-        // SAFETY: the plan gives each task states of its own.
-        let out = unsafe { states.state(0) };
+        let out = states.state(0);
         let state = self.scratch.state.rows(0..n_rows);
         out.max.copy_from_slice(state.max);
         out.sum.copy_from_slice(state.sum);
@@ -61,10 +61,10 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         for task in tasks.into_iter().flatten() {
             let part = task.part.expect("a task of a split block");
             let (first_row, n_rows) = (part.first_row as usize, task.n_tokens as usize * group);
-            let states = ChunkStates { parts, first: part.first, n_rows, head_dim };
+            // SAFETY: all tasks of this block are done, and the last of them is this one.
+            let mut states = unsafe { ChunkStates::new(parts, part.first, n_rows, head_dim) };
             for i in 0..task.n_states() {
-                // SAFETY: all tasks of this block are done, and the last of them is this one.
-                let State { max, sum, values } = unsafe { states.state(i) };
+                let State { max, sum, values } = states.state(i);
                 let mut into = self.scratch.state.rows(first_row..first_row + n_rows);
                 into.merge(isa, max, sum, values, SumLayout::Rows { stride: head_dim });
             }
@@ -75,7 +75,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Meets the block's chunks: their states are merged as they come, or go to `apart`. All strips pass while a chunk's keys and values are in the
     /// cache nearby.
     #[inline(always)]
-    fn walk<I: Isa<Lhs = L>>(&mut self, isa: I, apart: Option<&ChunkStates<'_>>) {
+    fn walk<I: Isa<Lhs = L>>(&mut self, isa: I, mut apart: Option<&mut ChunkStates<'_>>) {
         let n_rows = self.n_rows();
         self.load_queries(isa);
         self.scratch.state.rows(0..n_rows).clear();
@@ -92,7 +92,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
                     self.chunk(isa, &unit);
                 }
                 let AttentionScratch { strips: [strip, _], chunk_values, state, .. } = &mut *self.scratch;
-                state.take(isa, &unit, (&strip.max, &strip.sum), chunk_values, apart);
+                state.take(isa, &unit, (&strip.max, &strip.sum), chunk_values, apart.as_deref_mut());
             }
         }
     }

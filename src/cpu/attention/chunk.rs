@@ -54,9 +54,10 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
                 self.values(isa, unit, std::iter::once(last), last.first > unit.tiles.start);
             }
         }
-        match widened {
-            Some(last) if by_page => self.values(isa, unit, std::iter::once(last), last.first > unit.tiles.start),
-            _ => self.values(isa, unit, unit.spans(), false),
+        if !by_page {
+            self.values(isa, unit, unit.spans(), false);
+        } else if let Some(last) = widened {
+            self.values(isa, unit, std::iter::once(last), last.first > unit.tiles.start);
         }
     }
 

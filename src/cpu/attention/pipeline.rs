@@ -31,7 +31,7 @@ struct Turn<'a> {
 impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// All units of the block.
     #[inline(always)]
-    pub(super) fn pipeline<I: Isa<Lhs = L>>(&mut self, isa: I, apart: Option<&ChunkStates<'_>>) {
+    pub(super) fn pipeline<I: Isa<Lhs = L>>(&mut self, isa: I, mut apart: Option<&mut ChunkStates<'_>>) {
         let (keys, n_rows) = (self.keys(), self.n_rows());
         let strips = (0..n_rows).step_by(I::ATTENTION_ROWS).map(|row| row..n_rows.min(row + I::ATTENTION_ROWS));
         let chunks = self.task.first_chunk as usize..self.task.end_chunk as usize;
@@ -40,7 +40,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         let mut units = units.filter(|unit| !unit.tiles.is_empty());
         let mut turn = Turn { scored: units.next(), weighed: None, valued: None, of_weights: 1 };
         while turn.scored.is_some() || turn.weighed.is_some() || turn.valued.is_some() {
-            self.turn(isa, &turn, apart);
+            self.turn(isa, &turn, apart.as_deref_mut());
             turn = Turn {
                 scored: units.next(),
                 weighed: turn.scored,
@@ -52,7 +52,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
 
     /// One unit's values, another's scores, and beside them what vectors do for a third.
     #[inline(always)]
-    fn turn<I: Isa<Lhs = L>>(&mut self, isa: I, turn: &Turn<'a>, apart: Option<&ChunkStates<'_>>) {
+    fn turn<I: Isa<Lhs = L>>(&mut self, isa: I, turn: &Turn<'a>, apart: Option<&mut ChunkStates<'_>>) {
         let AttentionScratch { q, strips: [even, odd], widened, chunk_values, state, isolation, .. } =
             &mut *self.scratch;
         let (of_weights, of_products) = if turn.of_weights == 0 { (even, odd) } else { (odd, even) };

@@ -60,7 +60,7 @@ pub struct Values<'a, L> {
     pub out: &'a mut [f32],
 }
 
-impl<L: Copy> Values<'_, L> {
+impl<L> Values<'_, L> {
     /// For the values of some spans, onto what there is if `accumulate` says so.
     #[inline(always)]
     pub fn of<I: Isa<Lhs = L>>(

@@ -49,7 +49,7 @@ pub struct AttentionScratch<L> {
     pub(super) widened: Widened,
     /// Strips over a chunk each: two, so that one can be multiplied while the other is weighed.
     pub(super) strips: [Strip<L>; 2],
-    /// Weighted values of a strip over a chunk.
+    /// `[strip][head_dim]` weighted values over a chunk, as [`strip_layout`] says.
     pub(super) chunk_values: Buffer<f32>,
     /// State of all chunks so far.
     pub(super) state: BlockState,
@@ -58,7 +58,7 @@ pub struct AttentionScratch<L> {
 
 /// A strip of rows over a chunk of keys.
 pub struct Strip<L> {
-    /// Scores.
+    /// `[strip][CHUNK_LEN]` scores, as [`strip_layout`] says.
     pub(super) scores: Buffer<f32>,
     /// `[strip][CHUNK_LEN]` weights.
     pub(super) probs: Buffer<L>,
@@ -136,7 +136,7 @@ impl BlockState {
         unit: &Unit<'_>,
         (max, sum): (&[f32], &[f32]),
         values: &[f32],
-        apart: Option<&ChunkStates<'_>>,
+        apart: Option<&mut ChunkStates<'_>>,
     ) {
         let layout = strip_layout::<I>(self.head_dim / PANEL_COLS);
         match apart {

@@ -65,7 +65,7 @@ impl<'a, I: Isa, const CODES: bool> Softmax<'a, I, CODES> {
 
     /// Whether nothing is left to do.
     #[inline(always)]
-    pub fn is_done(&self) -> bool {
+    fn is_done(&self) -> bool {
         self.row == self.unit.strip.len()
     }
 

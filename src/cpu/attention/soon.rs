@@ -1,9 +1,9 @@
 //! What a block reads next, asked for while it computes.
 //!
-//! A chunk's keys, scores, values come one after the other, and the hardware fetches ahead within a page of memory only: without this, memory
-//! rests while weights are computed. The first line of each page of memory is enough, for the hardware goes on from there; all of them at once are
-//! more than it follows (decode lost 3%). Only the first strip of a block asks, for the others find keys and values in the cache; and only where they
-//! are bf16, since codes are asked for where they are widened.
+//! The hardware fetches ahead within a page of memory only: without this, memory rests wherever a product goes on to another page, and while weights
+//! are computed. The first line of each page of memory is enough, for the hardware goes on from there. Beside products on tiles they are asked for one
+//! by one, since all at once cost decode 3% there; where vectors multiply, all at once right before softmax. Only the first strip of a block asks, for
+//! the others find keys and values in the cache; and only where they are bf16, since codes are asked for where they are widened.
 
 use std::ops::Range;
 

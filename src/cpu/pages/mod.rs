@@ -29,7 +29,7 @@ pub struct Pages {
     pub layout: PageLayout,
     n_pages: usize,
     layers: Vec<Layer>,
-    /// `[n_pages]` whether a page may hold a number that is not finite, in any slot, visible or stale. See `attention::block`. Codes are finite.
+    /// `[n_pages]` whether a page may hold a number that is not finite, in any slot, visible or stale. See `attention::products`. Codes are finite.
     not_finite: Vec<AtomicBool>,
 }
 
