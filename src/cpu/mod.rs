@@ -37,6 +37,7 @@ use crate::error::{Error, Result};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN};
 use crate::spec::{KvDtype, KvSpec, ModelConfig, WeightDtype, WeightSource, WeightView};
 use arch::TableVisitor;
+pub use buffer::Buffer;
 use columns::Columns;
 use isa::Isa;
 pub use machine::{Machine, machine};

@@ -1,9 +1,10 @@
 //! Attention over contexts of many lengths: append-prefill, decode, and decode behind a shared prefix.
 
-use ndarray::{Array3, ArrayView3};
+use ndarray::{Array3, ArrayView3, ArrayViewMut3};
 
-use super::{Cost, ROTATED_BYTES, Trial, numbers, widen};
+use super::{Cost, ROTATED_BYTES, Trial, numbers, rows, widen};
 use crate::backend::{Backend, KvPages};
+use crate::cpu::Buffer;
 use crate::error::Result;
 use crate::spec::{AttentionArgs, KvDtype, KvSpec, PageId, Ragged, Slot};
 
@@ -110,10 +111,10 @@ impl AttentionShape {
         for page in n_distinct..n_pages {
             kv.copy_page(PageId((page % n_distinct) as u32), PageId(page as u32), page_len)?;
         }
-        let mut next = numbers(5);
-        let q = Array3::from_shape_simple_fn((self.n_seqs * self.n_rows, n_heads, head_dim), || widen(next()));
-        let (out, tables) = (Array3::zeros(q.dim()), Tables::new(self, page_len));
-        Ok(AttentionTrial { kv, layer: 0, q, out, tables, distinct: [k, v] })
+        let dim = (self.n_seqs * self.n_rows, n_heads, head_dim);
+        let q = rows(dim.0 * dim.1 * dim.2, 5);
+        let (out, tables) = (Buffer::zeroed(q.len()), Tables::new(self, page_len));
+        Ok(AttentionTrial { kv, layer: 0, dim, q, out, tables, distinct: [k, v] })
     }
 }
 
@@ -143,8 +144,10 @@ impl Tables {
 pub struct AttentionTrial {
     kv: Box<dyn KvPages>,
     layer: usize,
-    q: Array3<f32>,
-    out: Array3<f32>,
+    /// Of `q` and `out`.
+    dim: (usize, usize, usize),
+    q: Buffer<f32>,
+    out: Buffer<f32>,
     tables: Tables,
     distinct: [Array3<f32>; 2],
 }
@@ -152,12 +155,12 @@ pub struct AttentionTrial {
 impl AttentionTrial {
     /// `[n_seqs * n_rows, n_heads, head_dim]`
     pub fn q(&self) -> ArrayView3<'_, f32> {
-        self.q.view()
+        ArrayView3::from_shape(self.dim, &self.q).expect("as many elements")
     }
 
     /// As `q`: what the last call left.
     pub fn out(&self) -> ArrayView3<'_, f32> {
-        self.out.view()
+        ArrayView3::from_shape(self.dim, &self.out).expect("as many elements")
     }
 
     /// Key or value of sequence `seq` at `position`: the row of [`AttentionTrial::distinct`] that its page repeats.
@@ -175,8 +178,12 @@ impl AttentionTrial {
 
     /// Factor on the scores.
     pub fn scale(&self) -> f32 {
-        (self.q.dim().2 as f32).sqrt().recip()
+        scale(self.dim)
     }
+}
+
+fn scale((_, _, head_dim): (usize, usize, usize)) -> f32 {
+    (head_dim as f32).sqrt().recip()
 }
 
 impl Trial for AttentionTrial {
@@ -184,8 +191,10 @@ impl Trial for AttentionTrial {
         self.layer = (self.layer + 1) % self.kv.spec().n_layers;
         let Tables { row_offsets, starts, page_offsets, pages } = &self.tables;
         let ragged = Ragged { row_offsets, starts, page_offsets, pages };
-        let args = AttentionArgs { layer: self.layer, q: self.q.view(), ragged, scale: self.scale(), window: None };
-        self.kv.attention(&args, self.out.view_mut())
+        let q = ArrayView3::from_shape(self.dim, &self.q).expect("as many elements");
+        let args = AttentionArgs { layer: self.layer, q, ragged, scale: scale(self.dim), window: None };
+        let out = ArrayViewMut3::from_shape(self.dim, &mut self.out).expect("as many elements");
+        self.kv.attention(&args, out)
     }
 }
 

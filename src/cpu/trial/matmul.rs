@@ -1,9 +1,10 @@
 //! Products with the matrices of real models.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use super::{Cost, ROTATED_BYTES, Trial, numbers, widen};
+use super::{Cost, ROTATED_BYTES, Trial, numbers, rows, widen};
 use crate::backend::{Backend, PackedMatrix};
+use crate::cpu::Buffer;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::spec::synthetic::Preset;
@@ -92,9 +93,8 @@ impl MatmulShape {
         let bytes: Vec<u8> = (0..self.n * self.k).flat_map(|_| next().to_le_bytes()).collect();
         let view = WeightView { name: &self.matrix, n: self.n, k: self.k, dtype: Dtype::Bf16, bytes: bytes.into() };
         let copies = (0..self.n_copies(n_trials)).map(|_| backend.pack(&view, self.dtype)).collect::<Result<_>>()?;
-        let mut next = numbers(2);
-        let x = Array2::from_shape_simple_fn((self.m, self.k), || widen(next()));
-        Ok(MatmulTrial { copies, turn: 0, x, out: Array2::zeros((self.m, self.n)) })
+        let (x, out) = (rows(self.m * self.k, 2), Buffer::zeroed(self.m * self.n));
+        Ok(MatmulTrial { copies, turn: 0, m: self.m, x, out })
     }
 }
 
@@ -102,25 +102,33 @@ impl MatmulShape {
 pub struct MatmulTrial {
     copies: Vec<Box<dyn PackedMatrix>>,
     turn: usize,
-    x: Array2<f32>,
-    out: Array2<f32>,
+    m: usize,
+    x: Buffer<f32>,
+    out: Buffer<f32>,
 }
 
 impl MatmulTrial {
     /// `[M, K]`
     pub fn x(&self) -> ArrayView2<'_, f32> {
-        self.x.view()
+        matrix(self.m, &self.x)
     }
 
     /// `[M, N]` what the last call left.
     pub fn out(&self) -> ArrayView2<'_, f32> {
-        self.out.view()
+        matrix(self.m, &self.out)
     }
+}
+
+/// `m` rows.
+fn matrix(m: usize, elements: &[f32]) -> ArrayView2<'_, f32> {
+    ArrayView2::from_shape((m, elements.len() / m), elements).expect("whole rows")
 }
 
 impl Trial for MatmulTrial {
     fn call(&mut self) -> Result<()> {
         self.turn = (self.turn + 1) % self.copies.len();
-        self.copies[self.turn].matmul(self.x.view(), self.out.view_mut())
+        let n = self.out.len() / self.m;
+        let out = ArrayViewMut2::from_shape((self.m, n), &mut self.out).expect("whole rows");
+        self.copies[self.turn].matmul(matrix(self.m, &self.x), out)
     }
 }

@@ -13,6 +13,8 @@ pub use comparison::{Comparison, TableRate, compare};
 pub use cost::{Bound, Ceiling, Cost, Share};
 pub use matmul::{MatmulShape, MatmulTrial};
 
+use super::Buffer;
+
 /// What must pass before the same bytes are read again, where memory is what is measured.
 pub const ROTATED_BYTES: u64 = (1 << 30) + (1 << 28);
 
@@ -33,6 +35,14 @@ fn numbers(seed: u64) -> impl FnMut() -> u16 {
         // Sign and mantissa; the exponent is that of 1/2.
         (state >> 48) as u16 & 0x807f | 0x3f00
     }
+}
+
+/// Rows of [`numbers`], in memory as kernels like it best.
+fn rows(len: usize, seed: u64) -> Buffer<f32> {
+    let mut rows = Buffer::zeroed(len);
+    let mut next = numbers(seed);
+    rows.fill_with(|| widen(next()));
+    rows
 }
 
 /// The number that a bf16 is.
