@@ -79,7 +79,8 @@ pub trait PackedMatrix: Send + Sync {
     fn dtype(&self) -> WeightDtype;
 
     /// `out[M, N] = x[M, K] W[N, K]^T`, accumulated in f32, for any M from 1 up. A row of `out` depends on the same row of `x` alone,
-    /// bit for bit. Cost: `2 M N K` operations, `N K` weights read once for M up to 16.
+    /// bit for bit. Cost: `2 M N K` operations, `N K` weights read once for M up to 16. Fastest where the rows of both begin at cache lines, as in a
+    /// [`Buffer`](crate::cpu::Buffer).
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) when the shapes disagree.

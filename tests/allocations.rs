@@ -60,28 +60,35 @@ fn batches() -> [StepBatch; 4] {
 fn a_warm_step_allocates_nothing() {
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
     for table in cpu::tables().into_iter().filter(|t| t.available) {
-        let options = CpuOptions { table: Some(table.name.into()), pool: Some(pool.clone()), ..Default::default() };
-        let backend = cpu::open(&options).unwrap();
-        // Short of a minute even in a debug build: then the harness says that it waits, which allocates.
-        let quantised = [WeightDtype::INT8_CHANNEL, WeightDtype::Int8 { group_len: Some(128) }, WeightDtype::Int4];
-        let mut all: Vec<_> = tiny::tiny().into_iter().map(|config| (config, None, KvDtype::Bf16)).collect();
-        all.extend(quantised.map(|weights| (tiny::tiny().remove(0), Some(weights), KvDtype::Bf16)));
-        all.push((tiny::tiny().remove(0), None, KvDtype::Int8));
-        for (config, weights, kv) in all {
-            let source = Synthetic::from_config(config.clone(), 1);
-            let options = LoadOptions { weights, kv, n_pages: 20, max_step_tokens: 64, max_logit_rows: 8 };
-            let mut model = backend.load(&config, &source, options).unwrap();
-            let (batches, mut logits) = (batches(), Logits::new());
-            // Inside the pool, as the engine runs it: entering a pool from outside allocates.
-            let n_allocations = pool.install(|| {
+        let options = CpuOptions { table: Some(table.name.into()), threads: Some(2), ..Default::default() };
+        check(&options, |count| count());
+        // Inside the embedder's pool, for entering it from outside allocates.
+        check(&CpuOptions { pool: Some(pool.clone()), ..options }, |count| pool.install(count));
+    }
+}
+
+/// Counts what steps of small models allocate, where `place` says.
+fn check(options: &CpuOptions, place: impl Fn(&mut (dyn FnMut() -> usize + Send)) -> usize) {
+    let backend = cpu::open(options).unwrap();
+    // Short of a minute even in a debug build: then the harness says that it waits, which allocates.
+    let quantised = [WeightDtype::INT8_CHANNEL, WeightDtype::Int8 { group_len: Some(128) }, WeightDtype::Int4];
+    let mut all: Vec<_> = tiny::tiny().into_iter().map(|config| (config, None, KvDtype::Bf16)).collect();
+    all.extend(quantised.map(|weights| (tiny::tiny().remove(0), Some(weights), KvDtype::Bf16)));
+    all.push((tiny::tiny().remove(0), None, KvDtype::Int8));
+    for (config, weights, kv) in all {
+        let source = Synthetic::from_config(config.clone(), 1);
+        let options = LoadOptions { weights, kv, n_pages: 20, max_step_tokens: 64, max_logit_rows: 8 };
+        let mut model = backend.load(&config, &source, options).unwrap();
+        let (batches, mut logits) = (batches(), Logits::new());
+        let n_allocations = place(&mut || {
+            batches.iter().for_each(|batch| model.step(batch, &mut logits).unwrap());
+            let before = N_ALLOCATIONS.load(SeqCst);
+            for _ in 0..5 {
                 batches.iter().for_each(|batch| model.step(batch, &mut logits).unwrap());
-                let before = N_ALLOCATIONS.load(SeqCst);
-                for _ in 0..5 {
-                    batches.iter().for_each(|batch| model.step(batch, &mut logits).unwrap());
-                }
-                N_ALLOCATIONS.load(SeqCst) - before
-            });
-            assert_eq!(n_allocations, 0, "{}, {:?} in {weights:?}, KV in {kv}", table.name, config.architecture);
-        }
+            }
+            N_ALLOCATIONS.load(SeqCst) - before
+        });
+        let name = &backend.caps().name;
+        assert_eq!(n_allocations, 0, "{name}, {:?} in {weights:?}, KV in {kv}", config.architecture);
     }
 }

@@ -54,9 +54,10 @@ pub const TABLE_VARIABLE: &str = "LONGHAUL_ISA";
 pub struct CpuOptions {
     /// The kernel table by name; by default what `LONGHAUL_ISA` says, else the best that this machine has.
     pub table: Option<String>,
-    /// Threads; by default as many as affinity and cgroup allow.
+    /// Threads, the caller's among them, which works too; by default as many as affinity and cgroup allow. Calls from several threads take turns.
     pub threads: Option<usize>,
-    /// The embedder's pool, in place of one of our own; `threads` is ignored then.
+    /// The embedder's pool, whose threads do all the work then, in place of our own and of the caller's; `threads` is ignored. A call from outside of
+    /// the pool costs two wakes of a thread.
     pub pool: Option<Arc<rayon::ThreadPool>>,
 }
 

@@ -1,51 +1,61 @@
-//! Threads: one rayon pool, and one way to hand out work.
+//! Threads, and one way to hand out work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::disjoint::Disjoint;
-use super::team;
+use super::team::{self, Crew, Member};
 use crate::error::{Error, Result};
 
-/// The pool that the backend runs on: its own, or the embedder's.
+/// The threads that the backend runs on: its own, or those of the embedder's pool.
 #[derive(Clone)]
-pub struct Pool(Arc<rayon::ThreadPool>);
+pub struct Pool {
+    /// They pack weights; where there is no crew they run steps too.
+    workers: Arc<rayon::ThreadPool>,
+    /// Ours, which run steps with whoever asks for one. Nothing of an embedder's runs on threads that are not in its pool.
+    crew: Option<Arc<Crew>>,
+}
 
 impl Pool {
-    /// A pool of `n_threads`.
+    /// `n_threads` of our own.
     pub fn new(n_threads: usize) -> Result<Self> {
-        rayon::ThreadPoolBuilder::new()
+        let unavailable = |why| Error::Unavailable { what: format!("a pool of {n_threads} threads"), why };
+        let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(n_threads)
-            .thread_name(|i| format!("longhaul-{i}"))
+            .thread_name(|i| format!("longhaul-load-{i}"))
             .build()
-            .map(|pool| Self(Arc::new(pool)))
-            .map_err(|e| Error::Unavailable { what: format!("a pool of {n_threads} threads"), why: e.to_string() })
+            .map_err(|e| unavailable(e.to_string()))?;
+        let crew = Crew::new(n_threads).map_err(|e| unavailable(e.to_string()))?;
+        Ok(Self { workers: Arc::new(workers), crew: Some(Arc::new(crew)) })
     }
 
     /// The embedder's pool.
-    pub fn from_embedder(pool: Arc<rayon::ThreadPool>) -> Self {
-        Self(pool)
+    pub fn from_embedder(workers: Arc<rayon::ThreadPool>) -> Self {
+        Self { workers, crew: None }
     }
 
     /// Threads in the pool.
     pub fn n_threads(&self) -> usize {
-        self.0.current_num_threads()
+        self.workers.current_num_threads()
     }
 
-    /// Runs `f` on the pool; what it forks runs there too.
+    /// Runs `f` on a rayon pool; what it forks runs there too.
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        self.0.install(f)
+        self.workers.install(f)
     }
 
-    /// Runs `f` on one thread of the pool, and its [`for_each_task`] on all of them.
+    /// Runs `f` on this thread or one of the embedder's pool, and its [`for_each_task`] on as many as there are. Steps take turns, so `f` must not run another.
     pub fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         let n_helpers = self.n_threads() - 1;
-        self.0.install(|| if n_helpers == 0 { f() } else { team::lead(n_helpers, f) })
+        match &self.crew {
+            Some(crew) => crew.lead(f),
+            None => self.workers.install(|| if n_helpers == 0 { f() } else { team::lead_workers(n_helpers, f) }),
+        }
     }
 }
 
-/// Runs `task(state, i)` for every `i` below `n_tasks`, each state on one thread at a time. A thread of the pool begins with a share of the tasks
-/// that follows from its number alone, so what it touched in the last region like this is in its caches still; who is done takes from the others'
+/// Runs `task(state, i)` for every `i` below `n_tasks`, each state on one thread at a time. A thread begins with a share of the tasks
+/// that follows from its seat alone, so what it touched in the last region like this is in its caches still; who is done takes from the others'
 /// shares. Within a share tasks begin in ascending order. Allocates nothing. Several threads work within [`Pool::run_step`] alone.
 pub fn for_each_task<S: Send>(states: &mut [S], n_tasks: usize, task: impl Fn(&mut S, usize) + Sync) {
     if n_tasks <= 1 || states.len() == 1 {
@@ -56,13 +66,13 @@ pub fn for_each_task<S: Send>(states: &mut [S], n_tasks: usize, task: impl Fn(&m
     let shares = Shares::new(n_tasks, states.len());
     let n_workers = states.len().min(n_tasks);
     let states = Disjoint::new(states);
-    team::run(&|member| {
-        if member >= n_workers {
+    team::run(&|Member { number, seat }| {
+        if number >= n_workers {
             return;
         }
         // SAFETY: no two members of a region have the same number.
-        let state = &mut unsafe { states.slice(member, 1) }[0];
-        shares.drain(rayon::current_thread_index().unwrap_or(member), |i| task(state, i));
+        let state = &mut unsafe { states.slice(number, 1) }[0];
+        shares.drain(seat, |i| task(state, i));
     });
 }
 

@@ -59,7 +59,7 @@ const UNSAFE_FILES: [&str; 38] = [
     "src/cpu/quant/panels.rs",
     "src/cpu/quant/product.rs",
     "src/cpu/quant/rows.rs",
-    "src/cpu/team.rs",
+    "src/cpu/team/mod.rs",
     "src/neuron/device/element.rs",
     "src/neuron/device/program.rs",
     "src/neuron/device/runtime.rs",

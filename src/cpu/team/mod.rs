@@ -1,9 +1,12 @@
 //! The threads of a step, which wait for its parallel regions awake.
 //!
 //! A step forks hundreds of times, some microseconds apart. To hand such a region to a pool costs more than to wait for the next one: jobs are queued and
-//! stolen, and a thread that finds none goes to sleep and must be woken. So for the length of a step the pool's other threads are a team: they
-//! spin on one word, which says that a region is open and how many of them are inside. A thread that comes late, or never since the pool has other
-//! work, is not waited for: whoever leads the step takes all tasks that nobody else takes.
+//! stolen, and a thread that finds none goes to sleep and must be woken. So for the length of a step some threads are a team: they
+//! spin on one word, which says that a region is open and how many of them are inside. A thread that comes late, or never since it has other
+//! work, is not waited for: whoever leads the step takes all tasks that nobody else takes. The threads are our own (`crew`), or those of an
+//! embedder's pool ([`lead_workers`]).
+
+mod crew;
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -12,10 +15,20 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+pub use crew::Crew;
 use rayon::prelude::*;
 
-/// What a member does in a region, given its number: 0 leads.
-type Job<'a> = &'a (dyn Fn(usize) + Sync);
+/// Who takes part in a region.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    /// 0 leads; no two members of a region have the same number.
+    pub number: usize,
+    /// The same for a thread from step to step, as far as can be.
+    pub seat: usize,
+}
+
+/// What a member does in a region.
+type Job<'a> = &'a (dyn Fn(Member) + Sync);
 
 /// Regions are counted in the word from this bit on, helpers inside below it.
 const REGION: u64 = 1 << 16;
@@ -28,13 +41,15 @@ thread_local! {
     static LED: Cell<*const Team> = const { Cell::new(ptr::null()) };
 }
 
-/// Threads that work on one step.
+/// Threads that work on a step.
 struct Team {
+    /// The leader's seat.
+    leader_seat: usize,
     /// Number of openings and closings, odd while a region is open, times [`REGION`]; plus the helpers inside.
     word: AtomicU64,
     /// The open region's job.
     job: UnsafeCell<Job<'static>>,
-    /// The step is over.
+    /// No step is under way.
     over: AtomicBool,
     /// What a helper's job panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -44,23 +59,16 @@ struct Team {
 // orders the two. Everything else is for sharing.
 unsafe impl Sync for Team {}
 
-/// Runs `step` on this thread, with `n_helpers` other threads of its pool ready for [`run`]. Allocates nothing on a thread of a pool.
-pub fn lead<R: Send>(n_helpers: usize, step: impl FnOnce() -> R + Send) -> R {
-    let team = Team {
-        word: AtomicU64::new(0),
-        job: UnsafeCell::new(&|_| ()),
-        over: AtomicBool::new(false),
-        panic: Mutex::new(None),
-    };
-    let lead = || {
-        let _led = Led { before: LED.replace(&team), team: &team };
-        step()
-    };
-    let help = || (0..n_helpers).into_par_iter().with_max_len(1).for_each(|i| team.help(i + 1));
+/// Runs `step` on this thread, with `n_helpers` other threads of its rayon pool ready for [`run`]. Allocates nothing on a thread of a pool.
+pub fn lead_workers<R: Send>(n_helpers: usize, step: impl FnOnce() -> R + Send) -> R {
+    let member = |number: usize| Member { number, seat: rayon::current_thread_index().unwrap_or(number) };
+    let team = Team::new(member(0).seat);
+    let lead = || team.lead(step);
+    let help = || (1..n_helpers + 1).into_par_iter().with_max_len(1).for_each(|number| team.help(member(number)));
     rayon::join(lead, help).0
 }
 
-/// Runs `job(member)` on this thread as member 0, and on those helpers of its team that come in time, each with a number of its own. Returns
+/// Runs `job` on this thread as member 0, and on those helpers of its team that come in time, each with a number of its own. Returns
 /// when all are done. Without a team, or inside another region, member 0 is alone.
 ///
 /// # Panics
@@ -68,9 +76,9 @@ pub fn lead<R: Send>(n_helpers: usize, step: impl FnOnce() -> R + Send) -> R {
 pub fn run(job: Job<'_>) {
     let led = LED.replace(ptr::null());
     if led.is_null() {
-        return job(0);
+        return job(Member { number: 0, seat: 0 });
     }
-    // SAFETY: `lead` put the pointer there, and takes it away before its team is gone; it runs below us on this thread's stack.
+    // SAFETY: `Team::lead` put the pointer there, and takes it away before it gives the team back; it runs below us on this thread's stack.
     let team = unsafe { &*led };
     // SAFETY: a lifetime is all that changes. `open` ends with no helper inside, panic or not, so nobody has the job after this function.
     let job = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
@@ -78,7 +86,7 @@ pub fn run(job: Job<'_>) {
     unsafe { *team.job.get() = job };
     team.word.fetch_add(REGION, Ordering::Release);
     let open = Open(team);
-    job(0);
+    job(Member { number: 0, seat: team.leader_seat });
     drop(open);
     let panic = team.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
@@ -115,8 +123,26 @@ impl Drop for Open<'_> {
 }
 
 impl Team {
+    /// Nobody's, until somebody leads.
+    fn new(leader_seat: usize) -> Self {
+        Self {
+            leader_seat,
+            word: AtomicU64::new(0),
+            job: UnsafeCell::new(&|_| ()),
+            over: AtomicBool::new(true),
+            panic: Mutex::new(None),
+        }
+    }
+
+    /// Runs `step` as its leader: the only one, for as long as it runs.
+    fn lead<R>(&self, step: impl FnOnce() -> R) -> R {
+        let _led = Led { before: LED.replace(self), team: self };
+        self.over.store(false, Ordering::Release);
+        step()
+    }
+
     /// Takes part in every region that is seen open, until the step is over.
-    fn help(&self, member: usize) {
+    fn help(&self, member: Member) {
         let (mut last, mut n_looks) = (0, 0);
         while !self.over.load(Ordering::Acquire) {
             let word = self.word.load(Ordering::Relaxed);
@@ -162,11 +188,11 @@ mod tests {
     fn every_region_has_its_leader_and_each_helper_at_most_once() {
         for n_threads in [1, 2, 3, 7] {
             let came: Vec<AtomicUsize> = (0..n_threads).map(|_| AtomicUsize::new(0)).collect();
-            let count = |member: usize| {
-                came[member].fetch_add(1, Ordering::Relaxed);
+            let count = |member: Member| {
+                came[member.number].fetch_add(1, Ordering::Relaxed);
             };
             pool(n_threads).install(|| {
-                lead(n_threads - 1, || {
+                lead_workers(n_threads - 1, || {
                     for region in 1..=1_000 {
                         run(&count);
                         let so_far = came.iter().map(|n| n.load(Ordering::Relaxed));
@@ -182,7 +208,7 @@ mod tests {
     fn a_helper_takes_part() {
         let met = std::sync::Barrier::new(2);
         pool(2).install(|| {
-            lead(1, || {
+            lead_workers(1, || {
                 run(&|_| {
                     met.wait();
                 })
@@ -194,15 +220,15 @@ mod tests {
     fn a_panic_anywhere_comes_out_and_leaves_the_pool_usable() {
         let (pool, met) = (pool(2), std::sync::Barrier::new(2));
         for culprit in [0, 1] {
-            let job = |member: usize| {
+            let job = |member: Member| {
                 met.wait();
-                assert_ne!(member, culprit, "as told");
+                assert_ne!(member.number, culprit, "as told");
             };
-            let outcome = catch_unwind(AssertUnwindSafe(|| pool.install(|| lead(1, || run(&job)))));
+            let outcome = catch_unwind(AssertUnwindSafe(|| pool.install(|| lead_workers(1, || run(&job)))));
             assert!(outcome.is_err());
         }
         pool.install(|| {
-            lead(1, || {
+            lead_workers(1, || {
                 run(&|_| {
                     met.wait();
                 })
@@ -213,15 +239,15 @@ mod tests {
     #[test]
     fn inside_a_region_and_without_a_team_there_is_one_member() {
         let n_inner = AtomicUsize::new(0);
-        let inner = |member: usize| {
-            assert_eq!(member, 0);
+        let inner = |member: Member| {
+            assert_eq!(member.number, 0);
             n_inner.fetch_add(1, Ordering::Relaxed);
         };
         run(&inner);
         pool(2).install(|| {
-            lead(1, || {
+            lead_workers(1, || {
                 run(&|member| {
-                    if member == 0 {
+                    if member.number == 0 {
                         run(&inner)
                     }
                 })
