@@ -61,21 +61,21 @@ fn a_warm_step_allocates_nothing() {
     let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap());
     for table in cpu::tables().into_iter().filter(|t| t.available) {
         let options = CpuOptions { table: Some(table.name.into()), threads: Some(2), ..Default::default() };
-        check(&options, |count| count());
+        check(&options, usize::MAX, |count| count());
         // Inside the embedder's pool, for entering it from outside allocates.
-        check(&CpuOptions { pool: Some(pool.clone()), ..options }, |count| pool.install(count));
+        check(&CpuOptions { pool: Some(pool.clone()), ..options }, 1, |count| pool.install(count));
     }
 }
 
-/// Counts what steps of small models allocate, where `place` says.
-fn check(options: &CpuOptions, place: impl Fn(&mut (dyn FnMut() -> usize + Send)) -> usize) {
+/// Counts what steps of small models allocate, `n_models` of them at most, where `place` says.
+fn check(options: &CpuOptions, n_models: usize, place: impl Fn(&mut (dyn FnMut() -> usize + Send)) -> usize) {
     let backend = cpu::open(options).unwrap();
     // Short of a minute even in a debug build: then the harness says that it waits, which allocates.
     let quantised = [WeightDtype::INT8_CHANNEL, WeightDtype::Int8 { group_len: Some(128) }, WeightDtype::Int4];
     let mut all: Vec<_> = tiny::tiny().into_iter().map(|config| (config, None, KvDtype::Bf16)).collect();
     all.extend(quantised.map(|weights| (tiny::tiny().remove(0), Some(weights), KvDtype::Bf16)));
     all.push((tiny::tiny().remove(0), None, KvDtype::Int8));
-    for (config, weights, kv) in all {
+    for (config, weights, kv) in all.into_iter().take(n_models) {
         let source = Synthetic::from_config(config.clone(), 1);
         let options = LoadOptions { weights, kv, n_pages: 20, max_step_tokens: 64, max_logit_rows: 8 };
         let mut model = backend.load(&config, &source, options).unwrap();
@@ -83,7 +83,7 @@ fn check(options: &CpuOptions, place: impl Fn(&mut (dyn FnMut() -> usize + Send)
         let n_allocations = place(&mut || {
             batches.iter().for_each(|batch| model.step(batch, &mut logits).unwrap());
             let before = N_ALLOCATIONS.load(SeqCst);
-            for _ in 0..5 {
+            for _ in 0..3 {
                 batches.iter().for_each(|batch| model.step(batch, &mut logits).unwrap());
             }
             N_ALLOCATIONS.load(SeqCst) - before

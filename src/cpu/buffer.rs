@@ -41,12 +41,18 @@ pub struct Buffer<T> {
 const HUGE: usize = 1 << 20;
 
 impl<T: Plain> Buffer<T> {
-    /// `len` zeros. Panics where the operating system has no memory for them; [`Buffer::try_zeroed`] is for lengths that a caller chose.
+    /// `len` zeros.
+    ///
+    /// # Panics
+    /// Where the operating system has no memory for them; [`Buffer::try_zeroed`] is for lengths that a caller chose.
     pub fn zeroed(len: usize) -> Self {
         Self::try_zeroed(len).expect("the operating system has no memory for a buffer")
     }
 
-    /// `len` zeros, or what the operating system says.
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// What the operating system says where it has no memory for them.
     pub fn try_zeroed(len: usize) -> io::Result<Self> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
         let memory = MmapMut::map_anon(bytes.max(1))?;

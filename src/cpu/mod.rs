@@ -54,9 +54,10 @@ pub const TABLE_VARIABLE: &str = "LONGHAUL_ISA";
 pub struct CpuOptions {
     /// The kernel table by name; by default what `LONGHAUL_ISA` says, else the best that this machine has.
     pub table: Option<String>,
-    /// Threads, the caller's among them, which works too; by default as many as affinity and cgroup allow. Calls from several threads take turns.
+    /// Threads, the caller's among them, which works too; by default as many as affinity and cgroup allow. Calls from several threads take turns. A
+    /// caller that has denormals flushed to zero gets other bits.
     pub threads: Option<usize>,
-    /// The embedder's pool, whose threads do all the work then, in place of our own and of the caller's; `threads` is ignored. A call from outside of
+    /// The embedder's pool, whose threads compute then, in place of our own and of the caller's; `threads` is ignored. A call from outside of
     /// the pool costs two wakes of a thread.
     pub pool: Option<Arc<rayon::ThreadPool>>,
 }

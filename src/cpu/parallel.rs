@@ -17,7 +17,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// `n_threads` of our own.
+    /// `n_threads` of our own: as many in a rayon pool that packs, and one less that run steps with the caller; those that have nothing to do sleep.
     pub fn new(n_threads: usize) -> Result<Self> {
         let unavailable = |why| Error::Unavailable { what: format!("a pool of {n_threads} threads"), why };
         let workers = rayon::ThreadPoolBuilder::new()
@@ -25,7 +25,7 @@ impl Pool {
             .thread_name(|i| format!("longhaul-load-{i}"))
             .build()
             .map_err(|e| unavailable(e.to_string()))?;
-        let crew = Crew::new(n_threads).map_err(|e| unavailable(e.to_string()))?;
+        let crew = Crew::new(workers.current_num_threads()).map_err(|e| unavailable(e.to_string()))?;
         Ok(Self { workers: Arc::new(workers), crew: Some(Arc::new(crew)) })
     }
 
@@ -44,12 +44,13 @@ impl Pool {
         self.workers.install(f)
     }
 
-    /// Runs `f` on this thread or one of the embedder's pool, and its [`for_each_task`] on as many as there are. Steps take turns, so `f` must not run another.
+    /// Runs `f` on this thread or one of the embedder's pool, and its [`for_each_task`] on as many as there are. On threads of our own steps take turns, so `f` must
+    /// not run another.
     pub fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        let n_helpers = self.n_threads() - 1;
         match &self.crew {
             Some(crew) => crew.lead(f),
-            None => self.workers.install(|| if n_helpers == 0 { f() } else { team::lead_workers(n_helpers, f) }),
+            None if self.n_threads() == 1 => self.workers.install(f),
+            None => self.workers.install(|| team::lead_workers(self.n_threads() - 1, f)),
         }
     }
 }

@@ -1,30 +1,35 @@
 //! Threads of our own that take part in steps, and sleep between them.
 //!
-//! Whoever asks for a step leads it on the thread it is on. To enter a pool from outside instead means to sleep until a thread of the pool is done, and
-//! to be woken twice, which took 40 to 70 us a step (DESIGN.md, "Threads of a step"): as long as a decode step of a small layer.
+//! Whoever asks for a step leads it on the thread it is on. To enter a pool from outside instead is to sleep until a thread of the pool has been woken,
+//! has run the step and wakes the caller: as long as a small product takes (DESIGN.md, "Threads of a step").
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 
-use super::{Member, SPINS, Team};
+use super::{Helper, Member, SPINS, Team};
 
 /// One leader at a time, and the threads that help.
 pub struct Crew {
     shared: Arc<Shared>,
-    helpers: Vec<JoinHandle<()>>,
+    /// From member 1 on.
+    helpers: VecDeque<JoinHandle<()>>,
     /// Held by who leads.
     leading: Mutex<()>,
+    /// Held by who leads next: a leader that comes back at once does not overtake it.
+    next: Mutex<()>,
 }
 
 struct Shared {
     team: Team,
-    /// Helper `i + 1` of the team.
-    helpers: OnceLock<Box<[Thread]>>,
     /// There will be no more steps.
     closing: AtomicBool,
 }
+
+/// Whom a member wakes: two each, so that many are awake soon.
+type Woken = [Option<Thread>; 2];
 
 impl Crew {
     /// Threads for steps on `n_threads`, the leader's among them.
@@ -32,34 +37,39 @@ impl Crew {
     /// # Errors
     /// What the operating system says if it gives no thread.
     pub fn new(n_threads: usize) -> io::Result<Self> {
-        let shared = Shared { team: Team::new(0), helpers: OnceLock::new(), closing: AtomicBool::new(false) };
-        let mut crew = Self { shared: Arc::new(shared), helpers: Vec::new(), leading: Mutex::default() };
-        for number in 1..n_threads {
-            let shared = crew.shared.clone();
+        let shared = Arc::new(Shared { team: Team::new(0), closing: AtomicBool::new(false) });
+        let mut crew = Self { shared, helpers: VecDeque::new(), leading: Mutex::default(), next: Mutex::default() };
+        // The last first, for members 2i + 1 and 2i + 2 are woken by member i.
+        for number in (1..n_threads).rev() {
+            let (shared, woken) = (crew.shared.clone(), crew.woken_by(number));
             let helper = thread::Builder::new().name(format!("longhaul-{number}"));
-            crew.helpers.push(helper.spawn(move || shared.serve(number))?);
+            crew.helpers.push_front(helper.spawn(move || shared.serve(number, &woken))?);
         }
-        crew.shared.helpers.get_or_init(|| crew.helpers.iter().map(|helper| helper.thread().clone()).collect());
         Ok(crew)
     }
 
+    /// Whom member `number` wakes, where helpers are those from `number + 1` on.
+    fn woken_by(&self, number: usize) -> Woken {
+        [number, number + 1].map(|i| self.helpers.get(i).map(|helper| helper.thread().clone()))
+    }
+
     /// Runs `step` on this thread, with the helpers ready for [`run`](super::run). Several threads that lead take turns; so a step must not lead another one of
-    /// the same crew. Allocates nothing.
+    /// the same crew, nor wait for rayon, which may have one in hand. Allocates nothing.
     pub fn lead<R>(&self, step: impl FnOnce() -> R) -> R {
-        if self.helpers.is_empty() {
-            return step();
-        }
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let _leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.team.lead(|| {
-            self.shared.wake_after(0);
-            step()
-        })
+        drop(next);
+        self.shared.team.begin();
+        wake(&self.woken_by(0));
+        // SAFETY: `leading` is held until the step is over.
+        unsafe { self.shared.team.lead(step) }
     }
 }
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        self.shared.closing.store(true, Ordering::Release);
+        // Relaxed: the flag is all there is to see.
+        self.shared.closing.store(true, Ordering::Relaxed);
         for helper in self.helpers.drain(..) {
             helper.thread().unpark();
             // A job's panic was caught and went to the leader.
@@ -70,31 +80,28 @@ impl Drop for Crew {
 
 impl Shared {
     /// A helper's life: asleep, but for steps and a little after each, when the next is likely.
-    fn serve(&self, number: usize) {
-        let mut n_looks = 0;
-        while !self.closing.load(Ordering::Acquire) {
-            if !self.team.over.load(Ordering::Acquire) {
-                self.wake_after(number);
-                self.team.help(Member { number, seat: number });
+    fn serve(&self, number: usize, woken: &Woken) {
+        let (mut helper, mut n_looks) = (Helper::new(Member { number, seat: number }), 0);
+        while !self.closing.load(Ordering::Relaxed) {
+            let step = self.team.step.load(Ordering::Acquire);
+            if !step.is_multiple_of(2) {
+                wake(woken);
+                self.team.help(step, &mut helper);
                 n_looks = 0;
             } else if n_looks < SPINS {
                 n_looks += 1;
                 std::hint::spin_loop();
             } else {
                 thread::park();
+                n_looks = 0;
             }
         }
     }
+}
 
-    /// Wakes two members for each, so that many are awake soon.
-    fn wake_after(&self, number: usize) {
-        let helpers = self.helpers.get().expect("a crew leads when it is whole");
-        for next in [2 * number + 1, 2 * number + 2] {
-            if let Some(helper) = helpers.get(next - 1) {
-                helper.unpark();
-            }
-        }
-    }
+/// Wakes who sleeps of these; they look for a step themselves.
+fn wake(woken: &Woken) {
+    woken.iter().flatten().for_each(Thread::unpark);
 }
 
 #[cfg(test)]
@@ -136,6 +143,18 @@ mod tests {
                     }
                 });
             }
+        });
+    }
+
+    #[test]
+    fn a_step_that_panics_is_over() {
+        let crew = Crew::new(2).unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| crew.lead(|| panic!("as told")))).is_err());
+        let met = Barrier::new(2);
+        crew.lead(|| {
+            run(&|_| {
+                met.wait();
+            })
         });
     }
 

@@ -178,12 +178,8 @@ impl AttentionTrial {
 
     /// Factor on the scores.
     pub fn scale(&self) -> f32 {
-        scale(self.dim)
+        (self.dim.2 as f32).sqrt().recip()
     }
-}
-
-fn scale((_, _, head_dim): (usize, usize, usize)) -> f32 {
-    (head_dim as f32).sqrt().recip()
 }
 
 impl Trial for AttentionTrial {
@@ -192,7 +188,7 @@ impl Trial for AttentionTrial {
         let Tables { row_offsets, starts, page_offsets, pages } = &self.tables;
         let ragged = Ragged { row_offsets, starts, page_offsets, pages };
         let q = ArrayView3::from_shape(self.dim, &self.q).expect("as many elements");
-        let args = AttentionArgs { layer: self.layer, q, ragged, scale: scale(self.dim), window: None };
+        let args = AttentionArgs { layer: self.layer, q, ragged, scale: self.scale(), window: None };
         let out = ArrayViewMut3::from_shape(self.dim, &mut self.out).expect("as many elements");
         self.kv.attention(&args, out)
     }

@@ -94,7 +94,7 @@ impl MatmulShape {
         let view = WeightView { name: &self.matrix, n: self.n, k: self.k, dtype: Dtype::Bf16, bytes: bytes.into() };
         let copies = (0..self.n_copies(n_trials)).map(|_| backend.pack(&view, self.dtype)).collect::<Result<_>>()?;
         let (x, out) = (rows(self.m * self.k, 2), Buffer::zeroed(self.m * self.n));
-        Ok(MatmulTrial { copies, turn: 0, m: self.m, x, out })
+        Ok(MatmulTrial { copies, turn: 0, shape: [self.m, self.n, self.k], x, out })
     }
 }
 
@@ -102,7 +102,8 @@ impl MatmulShape {
 pub struct MatmulTrial {
     copies: Vec<Box<dyn PackedMatrix>>,
     turn: usize,
-    m: usize,
+    /// M, N, K
+    shape: [usize; 3],
     x: Buffer<f32>,
     out: Buffer<f32>,
 }
@@ -110,25 +111,23 @@ pub struct MatmulTrial {
 impl MatmulTrial {
     /// `[M, K]`
     pub fn x(&self) -> ArrayView2<'_, f32> {
-        matrix(self.m, &self.x)
+        let [m, _, k] = self.shape;
+        ArrayView2::from_shape((m, k), &self.x).expect("as many elements")
     }
 
     /// `[M, N]` what the last call left.
     pub fn out(&self) -> ArrayView2<'_, f32> {
-        matrix(self.m, &self.out)
+        let [m, n, _] = self.shape;
+        ArrayView2::from_shape((m, n), &self.out).expect("as many elements")
     }
-}
-
-/// `m` rows.
-fn matrix(m: usize, elements: &[f32]) -> ArrayView2<'_, f32> {
-    ArrayView2::from_shape((m, elements.len() / m), elements).expect("whole rows")
 }
 
 impl Trial for MatmulTrial {
     fn call(&mut self) -> Result<()> {
         self.turn = (self.turn + 1) % self.copies.len();
-        let n = self.out.len() / self.m;
-        let out = ArrayViewMut2::from_shape((self.m, n), &mut self.out).expect("whole rows");
-        self.copies[self.turn].matmul(matrix(self.m, &self.x), out)
+        let [m, n, k] = self.shape;
+        let x = ArrayView2::from_shape((m, k), &self.x).expect("as many elements");
+        let out = ArrayViewMut2::from_shape((m, n), &mut self.out).expect("as many elements");
+        self.copies[self.turn].matmul(x, out)
     }
 }

@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::time::Instant;
 
 use longhaul::backend::{Backend, KvPages, PackedMatrix};
-use longhaul::cpu::{self, CpuOptions};
+use longhaul::cpu::{self, Buffer, CpuOptions};
 use longhaul::dtype::Dtype;
 use longhaul::spec::{AttentionArgs, KvSpec, PageId, Ragged, Slot, WeightDtype, WeightView};
-use ndarray::{Array2, Array3, s};
+use ndarray::{Array3, ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3, s};
 
 use super::{Prepared, Result, pattern};
 use crate::protocol::{AttentionCase, MatmulCase, n_copies};
@@ -30,17 +30,19 @@ pub fn matmul(n_threads: usize, dtype: &str, case: &MatmulCase) -> Result<Prepar
     let copies = n_copies(rotated_bytes, dtype.bytes(n, k));
     let packed: Vec<Box<dyn PackedMatrix>> =
         (0..copies).map(|_| backend.pack(&view, dtype)).collect::<longhaul::Result<_>>()?;
-    let x = Array2::from_shape_fn((m, k), |(row, k)| pattern::activation(row, k));
-    let mut out = Array2::zeros((m, n));
-    packed[0].matmul(x.view(), out.view_mut())?;
-    let check = pattern::ends(out.as_slice().expect("row-major"));
+    let x = pattern::buffer(m * k, |i| pattern::activation(i / k, i % k));
+    let mut out = Buffer::zeroed(m * n);
     let mut turn = 0;
-    let run = move || {
+    let mut multiply = move |out: &mut [f32]| -> Result<_> {
         turn = (turn + 1) % packed.len();
+        let (x, out) = (ArrayView2::from_shape((m, k), &x)?, ArrayViewMut2::from_shape((m, n), out)?);
         let began = Instant::now();
-        packed[turn].matmul(x.view(), out.view_mut())?;
+        packed[turn].matmul(x, out)?;
         Ok(began.elapsed())
     };
+    multiply(&mut out)?;
+    let check = pattern::ends(&out);
+    let run = move || multiply(&mut out);
     Ok(Prepared { run: Box::new(run), check })
 }
 
@@ -63,28 +65,31 @@ pub fn attention(n_threads: usize, dtype: &str, case: &AttentionCase) -> Result<
         let seq_idx = if i < shared_len / page_len { seq_idx / batch * batch } else { seq_idx };
         PageId((seq_idx * n_pages + i) as u32)
     };
-    let q = Array3::from_shape_fn((batch * q_len, n_heads, head_dim), |(row, head, i)| {
-        pattern::query(kv_len - q_len + row % q_len, head, i)
+    let dim = (batch * q_len, n_heads, head_dim);
+    let q = pattern::buffer(dim.0 * n_heads * head_dim, |i| {
+        let (row, head) = (i / (n_heads * head_dim), i / head_dim % n_heads);
+        pattern::query(kv_len - q_len + row % q_len, head, i % head_dim)
     });
     let offsets = |step: usize| (0..=batch).map(|i| (i * step) as u32).collect::<Vec<u32>>();
     let (row_offsets, page_offsets) = (offsets(q_len), offsets(n_pages));
     let starts = vec![(kv_len - q_len) as u32; batch];
     let pages: Vec<PageId> =
         (0..copies * batch).flat_map(|seq_idx| (0..n_pages).map(move |i| page(seq_idx, i))).collect();
-    let mut out = Array3::zeros(q.dim());
+    let mut out = Buffer::zeroed(q.len());
     let mut turn = 0;
-    let mut attend = move |out: &mut Array3<f32>| -> Result<_> {
+    let mut attend = move |out: &mut [f32]| -> Result<_> {
         turn = (turn + 1) % copies;
         let pages = &pages[turn * batch * n_pages..][..batch * n_pages];
         let ragged = Ragged { row_offsets: &row_offsets, starts: &starts, page_offsets: &page_offsets, pages };
         let scale = 1.0 / (head_dim as f32).sqrt();
-        let args = AttentionArgs { layer: 0, q: q.view(), ragged, scale, window: None };
+        let (q, out) = (ArrayView3::from_shape(dim, &q)?, ArrayViewMut3::from_shape(dim, out)?);
+        let args = AttentionArgs { layer: 0, q, ragged, scale, window: None };
         let began = Instant::now();
-        kv.attention(&args, out.view_mut())?;
+        kv.attention(&args, out)?;
         Ok(began.elapsed())
     };
     attend(&mut out)?;
-    let check = pattern::ends(out.as_slice().expect("row-major"));
+    let check = pattern::ends(&out);
     Ok(Prepared { run: Box::new(move || attend(&mut out)), check })
 }
 

@@ -1,6 +1,8 @@
 //! The numbers that everybody computes with: the same in every worker (`benches/peers/pattern.py` has the others' half), exact in bf16, and with means that are
 //! not zero, so that results are far from it and can be compared.
 
+use longhaul::cpu::Buffer;
+
 /// Tokens after which keys and values repeat.
 pub const KV_PERIOD: usize = 4096;
 
@@ -31,6 +33,13 @@ pub fn value(token: usize, head: usize, i: usize) -> f32 {
 
 fn small(seed: usize, modulus: usize, offset: usize) -> f32 {
     (seed % modulus) as f32 - offset as f32
+}
+
+/// `[len]` in memory that begins at a cache line and asks for huge pages: element `i` is `element(i)`.
+pub fn buffer(len: usize, element: impl Fn(usize) -> f32) -> Buffer<f32> {
+    let mut buffer = Buffer::zeroed(len);
+    buffer.iter_mut().enumerate().for_each(|(i, x)| *x = element(i));
+    buffer
 }
 
 /// What is compared of a result `y[m, n]`: its first and last four numbers.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use faer::linalg::matmul::matmul as faer_matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use longhaul::cpu::Buffer;
 
 use super::{Prepared, Result, pattern};
 use crate::protocol::{MatmulCase, n_copies};
@@ -20,17 +21,17 @@ pub fn matmul(peer: &str, n_threads: usize, dtype: &str, case: &MatmulCase) -> R
     }
 }
 
-fn activations(case: &MatmulCase) -> Vec<f32> {
-    (0..case.m * case.k).map(|i| pattern::activation(i / case.k, i % case.k)).collect()
+fn activations(case: &MatmulCase) -> Buffer<f32> {
+    pattern::buffer(case.m * case.k, |i| pattern::activation(i / case.k, i % case.k))
 }
 
-fn weights(case: &MatmulCase) -> Vec<f32> {
-    (0..case.n * case.k).map(|i| pattern::weight(i / case.k, i % case.k)).collect()
+fn weights(case: &MatmulCase) -> Buffer<f32> {
+    pattern::buffer(case.n * case.k, |i| pattern::weight(i / case.k, i % case.k))
 }
 
 /// candle takes its threads from `RAYON_NUM_THREADS`, which `scripts/compare` sets.
 fn candle(dtype: DType, case: &MatmulCase) -> Result<Prepared> {
-    let tensor = |values, shape| Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype);
+    let tensor = |values: Buffer<f32>, shape| Tensor::from_vec(values.to_vec(), shape, &Device::Cpu)?.to_dtype(dtype);
     let x = tensor(activations(case), (case.m, case.k))?;
     let copies = n_copies(case.rotated_bytes, (case.n * case.k * dtype.size_in_bytes()) as u64);
     let w = tensor(weights(case), (case.n, case.k))?;
@@ -50,8 +51,9 @@ fn candle(dtype: DType, case: &MatmulCase) -> Result<Prepared> {
 fn slices(case: &MatmulCase, multiply: impl Fn(&[usize; 3], &[f32], &[f32], &mut [f32]) + 'static) -> Prepared {
     let shape = [case.m, case.n, case.k];
     let x = activations(case);
-    let w = vec![weights(case); n_copies(case.rotated_bytes, (case.n * case.k * 4) as u64)];
-    let mut y = vec![0.0; case.m * case.n];
+    let copies = n_copies(case.rotated_bytes, (case.n * case.k * 4) as u64);
+    let w: Vec<Buffer<f32>> = (0..copies).map(|_| weights(case)).collect();
+    let mut y = Buffer::zeroed(case.m * case.n);
     multiply(&shape, &x, &w[0], &mut y);
     let check = pattern::ends(&y);
     let mut turn = 0;
