@@ -119,6 +119,13 @@ pub fn assert_same_bits<D: Dimension>(found: ArrayView<'_, f32, D>, wanted: Arra
     }
 }
 
+/// [`assert_same_bits`], where a NaN is as good as another: which one comes of two is not IEEE 754's to say.
+#[track_caller]
+pub fn assert_same_or_nan<D: Dimension>(found: ArrayView<'_, f32, D>, wanted: ArrayView<'_, f32, D>, what: &str) {
+    let one = |x: &f32| if x.is_nan() { f32::NAN } else { *x };
+    assert_same_bits(found.map(one).view(), wanted.map(one).view(), what);
+}
+
 /// Fails unless every element is as close as `tolerance` says for it.
 #[track_caller]
 pub fn assert_close<F: Copy + Into<f64> + std::fmt::LowerExp, D: Dimension>(

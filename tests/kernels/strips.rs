@@ -5,8 +5,8 @@ use longhaul::spec::KvDtype;
 use proptest::prelude::*;
 
 use crate::common::{backends, open};
-use crate::contract::arithmetic;
 use crate::contract::sequence::{Sequence, Shape, attend};
+use crate::contract::{arithmetic, assert_same_or_nan};
 use crate::table;
 
 /// With as many heads one thread has tasks enough without smaller blocks, which would be a strip each.
@@ -45,10 +45,7 @@ proptest! {
             sequence.store(&mut *kv);
             let found = attend(&mut *kv, &[&sequence], window).remove(0);
             let wanted = sequence.emulated(arithmetic(&*backend).unwrap(), window);
-            for ((at, f), w) in found.indexed_iter().zip(&wanted) {
-                let same = f.to_bits() == w.to_bits() || f.is_nan() && w.is_nan();
-                prop_assert!(same, "{}, element {:?}: {:e}, not {:e}", table(&*backend), at, f, w);
-            }
+            assert_same_or_nan(found.view(), wanted.view(), table(&*backend));
         }
     }
 }

@@ -60,7 +60,7 @@ impl Crew {
         let _leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner);
         drop(next);
         self.shared.team.begin();
-        wake(&self.woken_by(0));
+        self.helpers.iter().take(2).for_each(|helper| helper.thread().unpark());
         // SAFETY: `leading` is held until the step is over.
         unsafe { self.shared.team.lead(step) }
     }
@@ -85,7 +85,7 @@ impl Shared {
         while !self.closing.load(Ordering::Relaxed) {
             let step = self.team.step.load(Ordering::Acquire);
             if !step.is_multiple_of(2) {
-                wake(woken);
+                woken.iter().flatten().for_each(Thread::unpark);
                 self.team.help(step, &mut helper);
                 n_looks = 0;
             } else if n_looks < SPINS {
@@ -97,11 +97,6 @@ impl Shared {
             }
         }
     }
-}
-
-/// Wakes who sleeps of these; they look for a step themselves.
-fn wake(woken: &Woken) {
-    woken.iter().flatten().for_each(Thread::unpark);
 }
 
 #[cfg(test)]
