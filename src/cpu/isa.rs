@@ -160,9 +160,9 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Quantised rows times quantised panels.
     fn quant_product(self, args: QuantProduct<'_>);
 
-    /// Called once before a run of products on this thread, and [`Isa::end_products`] after it: AMX configures its tiles.
+    /// Called once before a run of products on this thread, each of `n_rows` rows at most, and [`Isa::end_products`] after it: AMX configures its tiles.
     #[inline(always)]
-    fn begin_products(self) {}
+    fn begin_products(self, _n_rows: usize) {}
     /// See [`Isa::begin_products`].
     #[inline(always)]
     fn end_products(self) {}

@@ -56,7 +56,7 @@ impl PanelElement for u16 {
 
     #[inline(always)]
     fn product<I: Isa>(isa: I, args: Product<'_, I::Lhs, u16>) {
-        isa.begin_products();
+        isa.begin_products(args.n_rows);
         isa.product(args);
         isa.end_products();
     }

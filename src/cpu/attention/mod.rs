@@ -87,7 +87,7 @@ struct Run<'a, 'b, L, O> {
 impl<I: Isa, O: LhsElement> Kernel<I> for Run<'_, '_, I::Lhs, O> {
     #[inline(always)]
     fn run(mut self, isa: I) {
-        isa.begin_products();
+        isa.begin_products(self.block.n_rows());
         let Some(part) = &self.block.task.part else {
             self.block.run_whole(isa);
             return isa.end_products();

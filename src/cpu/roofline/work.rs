@@ -64,7 +64,7 @@ struct Repeat<'a, L> {
 impl<I: Isa> Kernel<I> for Repeat<'_, I::Lhs> {
     #[inline(always)]
     fn run(self, isa: I) {
-        isa.begin_products();
+        isa.begin_products(l1_rows::<I>());
         for _ in 0..self.times {
             isa.product(Product {
                 lhs: self.lhs,

@@ -1,7 +1,7 @@
 //! The `amx` table: products with bf16 panels on AMX tiles, everything else as in `avx512`.
 //!
-//! The left operand is rounded to bf16 because `TDPBF16PS` takes nothing else. All tiles have 16 rows always: a product of fewer rows costs the same,
-//! so one row and a thousand go the same way and get the same bits.
+//! The left operand is rounded to bf16 because `TDPBF16PS` takes nothing else. A row's sums do not depend on the other rows of its tile, so one row and a
+//! thousand get the same bits.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -83,9 +83,9 @@ impl Isa for Amx {
     }
 
     #[inline(always)]
-    fn begin_products(self) {
+    fn begin_products(self, n_rows: usize) {
         // SAFETY: `self` is proof that tiles are permitted.
-        unsafe { tile::configure() }
+        unsafe { tile::configure(n_rows) }
     }
 
     #[inline(always)]
@@ -98,7 +98,7 @@ impl Isa for Amx {
         const TIMES: usize = 5_000;
         // SAFETY: `self` is proof that tiles are permitted; they are configured here, and zeroed by that.
         unsafe {
-            tile::configure();
+            tile::configure(TILE);
             for _ in 0..TIMES {
                 dot!("0", "4", "6");
                 dot!("1", "4", "7");

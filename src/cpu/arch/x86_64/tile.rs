@@ -42,7 +42,7 @@ fn request() -> Result<(), String> {
     Err("tile data is asked for in Linux's way only".into())
 }
 
-/// `LDTILECFG`'s operand: palette 1, all eight tiles 16 rows of 64 bytes.
+/// `LDTILECFG`'s operand, for palette 1.
 #[repr(C, align(64))]
 struct TileConfig {
     palette: u8,
@@ -52,22 +52,44 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-static FULL_TILES: TileConfig = TileConfig {
-    palette: 1,
-    start_row: 0,
-    reserved: [0; 14],
-    bytes_per_row: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+/// The tiles that a product of one row tile takes for sums and for rows; the others hold columns.
+const ROW_TILES: usize = 5;
+
+impl TileConfig {
+    /// All tiles have rows of 64 bytes: those below [`ROW_TILES`] `n_rows`, the others sixteen.
+    const fn of(n_rows: u8) -> Self {
+        let mut config = Self { palette: 1, start_row: 0, reserved: [0; 14], bytes_per_row: [0; 16], rows: [0; 16] };
+        let mut i = 0;
+        while i < 8 {
+            config.bytes_per_row[i] = 64;
+            config.rows[i] = if i < ROW_TILES { n_rows } else { TILE as u8 };
+            i += 1;
+        }
+        config
+    }
+}
+
+/// [`TileConfig::of`] for each number of rows from 1 up.
+static CONFIGS: [TileConfig; TILE] = {
+    let mut configs = [const { TileConfig::of(0) }; TILE];
+    let mut i = 0;
+    while i < TILE {
+        configs[i] = TileConfig::of(i as u8 + 1);
+        i += 1;
+    }
+    configs
 };
 
-/// Makes all eight tiles 16 rows of 64 bytes, and zeroes them.
+/// Zeroes the tiles, and makes them such as products of up to `n_rows` rows take, at least one: all of 16 rows of 64 bytes; but where there are fewer rows than
+/// 16, tiles 0 to 4, for sums and rows, have just these.
 ///
 /// # Safety
 /// [`permitted`] has answered yes in this process.
 #[inline(always)]
-pub unsafe fn configure() {
+pub unsafe fn configure(n_rows: usize) {
+    let config = &CONFIGS[n_rows.min(TILE) - 1];
     // SAFETY: AMX is there and permitted, says the caller; the operand is 64 bytes and lives for ever.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const FULL_TILES, options(nostack)) }
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const *config, options(nostack)) }
 }
 
 /// Gives the tiles back, so that a context switch need not save them.
@@ -87,14 +109,14 @@ macro_rules! zero {
     };
 }
 
-/// Loads a tile of 16 rows of 64 bytes, `stride` bytes apart, from `ptr`.
+/// Loads a tile, its rows of 64 bytes `stride` bytes apart, from `ptr`.
 macro_rules! load {
     ($tile:literal, $ptr:expr, $stride:expr) => {
         asm!(concat!("tileloadd tmm", $tile, ", [{p} + {s}*1]"), p = in(reg) $ptr, s = in(reg) $stride, options(nostack, readonly))
     };
 }
 
-/// Stores a tile as 16 rows of 64 bytes, `stride` bytes apart, at `ptr`.
+/// Stores a tile, its rows of 64 bytes `stride` bytes apart, at `ptr`.
 macro_rules! store {
     ($tile:literal, $ptr:expr, $stride:expr) => {
         asm!(concat!("tilestored [{p} + {s}*1], tmm", $tile), p = in(reg) $ptr, s = in(reg) $stride, options(nostack))

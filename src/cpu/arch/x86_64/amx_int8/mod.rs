@@ -62,7 +62,7 @@ impl Kernel<Avx512> for TileProduct<'_> {
     fn run(mut self, isa: Avx512) {
         check(&self.args);
         // SAFETY: there is proof that tiles are permitted.
-        unsafe { tile::configure() };
+        unsafe { tile::configure(TILE_ROWS) };
         if is_channel(self.args.weights) {
             channel::sweep(isa, self.args);
         } else {

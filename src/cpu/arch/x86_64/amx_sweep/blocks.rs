@@ -1,11 +1,11 @@
-//! The blocks of a sweep, two row tiles by two panels or one by four, and the order in which they pass.
+//! The blocks of a sweep, two row tiles by two panels, one by four or one by two, and the order in which they pass.
 
 use std::arch::asm;
 
 use super::super::tile::load;
 use super::ahead::Ahead;
 use super::sums::{SumTile, start_four, store_four, turn_four};
-use super::{Depth, STRIDE, Sweep, TILE_BYTES, TileDots};
+use super::{Depth, SHORT_TILES, STRIDE, Sweep, TILE_BYTES, TileDots};
 use crate::cpu::product::Beside;
 
 /// How a block follows the one before it.
@@ -84,13 +84,13 @@ impl<D: TileDots> Blocks<'_, D> {
         let n_panels = self.sweep.n_panels;
         // SAFETY: as above.
         unsafe {
-            let mut panel = 0;
-            while panel + 4 <= n_panels {
+            let (mut panel, is_short) = (0, depth.spans[0].n_tiles <= SHORT_TILES);
+            while panel + 4 <= n_panels && !is_short {
                 self.one_by_four(panel, depth);
                 panel += 4;
             }
             while panel + 2 <= n_panels {
-                self.block::<1, 2>(0, panel, depth, Turn::ALONE);
+                self.one_by_two(panel, depth);
                 panel += 2;
             }
             if panel < n_panels {
@@ -205,6 +205,45 @@ impl<D: TileDots> Blocks<'_, D> {
         }
         // SAFETY: as in `block`.
         unsafe { self.end(tiles, [true; 4], depth, None) };
+    }
+
+    /// One row tile by two panels, two steps along the depth in turn, each with tiles of its own but for one: a load waits until the products with what
+    /// its tile held before have begun.
+    ///
+    /// # Safety
+    /// As [`Sweep::run`].
+    #[inline(always)]
+    unsafe fn one_by_two(&mut self, panel: usize, depth: Depth<'_>) {
+        let sweep = self.sweep;
+        let (tiles, used) = ([0, 1, 1, 1].map(|p| (0, panel + p)), [true, true, false, false]);
+        let sums = tiles.map(|(row_tile, panel)| sweep.sums.tile(row_tile, panel));
+        // SAFETY: as in `block`.
+        unsafe { start_four(&sums, used, depth.from_zero) };
+        for span in depth.spans {
+            let a = sweep.lhs(0, span);
+            let b = [0, 1].map(|p| sweep.panel(panel + p, span));
+            for t in (0..span.n_tiles).step_by(2) {
+                let (this, next) = (t * TILE_BYTES, (t + 1) * TILE_BYTES);
+                // SAFETY: as in `block`.
+                unsafe {
+                    load!("4", a.add(this), STRIDE);
+                    load!("5", b[0].add(this), STRIDE);
+                    D::dot::<0, 4, 5>();
+                    load!("6", b[1].add(this), STRIDE);
+                    D::dot::<1, 4, 6>();
+                    self.step_beside();
+                    if t + 1 < span.n_tiles {
+                        load!("2", a.add(next), STRIDE);
+                        load!("7", b[0].add(next), STRIDE);
+                        D::dot::<0, 2, 7>();
+                        load!("5", b[1].add(next), STRIDE);
+                        D::dot::<1, 2, 5>();
+                    }
+                }
+            }
+        }
+        // SAFETY: as in `block`.
+        unsafe { self.end(tiles, used, depth, None) };
     }
 
     /// What vectors have to do.

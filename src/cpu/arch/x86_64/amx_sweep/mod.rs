@@ -3,8 +3,9 @@
 //!
 //! A tile is loaded in 8 cycles from the first cache and several times that from the second, and four products take 64. So a large product goes depth
 //! block by depth block: the block's part of two row tiles stays in the first cache while all panels pass, and sums wait in the second, packed as
-//! tiles. Rows go outermost, so that finished sums fill the rows of a result one after the other. Up to sixteen rows go by four panels at once and
-//! through the whole depth, four streams of weights, since there memory is what bounds.
+//! tiles. Rows go outermost, so that finished sums fill the rows of a result one after the other. Up to sixteen rows go through the whole depth, since
+//! there memory is what bounds: by four panels at once, four streams of weights; or by two where a panel is short, as those of a page of keys or values
+//! are, for then its lines come sooner.
 
 mod ahead;
 mod blocks;
@@ -24,6 +25,8 @@ const STRIDE: usize = 64;
 const BLOCK_TILES: usize = 8;
 /// Row tiles from which a product goes by depth blocks.
 const BLOCKED_ROW_TILES: usize = 4;
+/// Tiles of a short panel at most: 8 KiB.
+const SHORT_TILES: usize = 8;
 /// Most spans of a product: the pages of a chunk.
 pub const MAX_SPANS: usize = 4;
 
@@ -95,7 +98,7 @@ impl Sweep<'_> {
     /// Runs it, with `beside` between its products where it does not go by depth blocks.
     ///
     /// # Safety
-    /// The tiles are configured; every tile of the spans' row tiles and panels may be read; the sums of every row tile and panel are whole tiles that
+    /// The tiles are configured for as many rows; every tile of the spans' row tiles and panels may be read; the sums of every row tile and panel are whole tiles that
     /// are this product's alone, and so are the finished rows, if any.
     #[inline(always)]
     pub unsafe fn run<D: TileDots>(&self, dots: &mut D, beside: Option<&mut dyn Beside>) {
