@@ -22,6 +22,9 @@ pub trait PanelElement: Plain {
     /// Its name in files and reports.
     const DTYPE: WeightDtype;
 
+    /// Whether a product takes registers to widen it.
+    const WIDENS: bool;
+
     /// What the left operand of a product with it is rounded to.
     type Lhs<I: Isa>: LhsElement;
 
@@ -47,6 +50,7 @@ pub trait PanelElement: Plain {
 /// bf16, as its bits.
 impl PanelElement for u16 {
     const DTYPE: WeightDtype = WeightDtype::Bf16;
+    const WIDENS: bool = true;
     type Lhs<I: Isa> = I::Lhs;
 
     #[inline(always)]
@@ -84,6 +88,7 @@ impl PanelElement for u16 {
 
 impl PanelElement for f32 {
     const DTYPE: WeightDtype = WeightDtype::F32;
+    const WIDENS: bool = false;
     type Lhs<I: Isa> = f32;
 
     #[inline(always)]

@@ -180,9 +180,11 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
                     accumulate: accumulate || i > 0 || block > 0,
                 };
                 match I::ACCUMULATORS {
-                    24.. => sweep::<I, E, 12, 2, 4, 6>(isa, &mut args),
+                    // Of twelve rows by two the compiler keeps the broadcasts of all rows at once, in memory.
+                    24.. => sweep::<I, E, 8, 3, 4, 6>(isa, &mut args),
                     // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
-                    6.. => sweep::<I, E, 5, 1, 2, 2>(isa, &mut args),
+                    6.. if E::WIDENS => sweep::<I, E, 5, 1, 2, 2>(isa, &mut args),
+                    6.. => sweep::<I, E, 6, 1, 2, 2>(isa, &mut args),
                     _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
                 }
             }
@@ -191,7 +193,7 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
 }
 
 /// Bytes of a panel, about, that many rows meet one after the other; they stay in the first cache meanwhile.
-const BLOCK_BYTES: usize = 20 << 10;
+const BLOCK_BYTES: usize = 28 << 10;
 
 /// How many rows are many.
 const BLOCKED_ROWS: usize = 32;
