@@ -142,7 +142,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch_far<T>(self, _x: &T) {}
 
-    /// Rows times bf16 panels.
+    /// Rows times bf16 panels; between [`Isa::begin_products`] of at least as many rows and [`Isa::end_products`], with no [`Isa::quant_product`] since.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
 
     /// Whether [`Isa::quant_product`] of so many rows with these weights takes the rows' codes in tiles.

@@ -55,7 +55,7 @@ pub fn scratch_len<I: Isa>() -> usize {
 /// Tasks per thread below which they become narrower.
 const TASKS_PER_THREAD: usize = 4;
 
-/// Wide tasks of few rows have a multiple of this many panels: kernels read four at once then, or six.
+/// Wide tasks of few rows have a multiple of this many panels: kernels read two, three, four or six at once then.
 const STREAMS: usize = 12;
 
 /// Rows of a tile of sums.

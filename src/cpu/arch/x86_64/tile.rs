@@ -5,7 +5,7 @@
 
 use std::arch::asm;
 
-/// Rows of a tile, and columns of a panel.
+/// Rows of a tile at most, and columns of a panel.
 pub const TILE: usize = 16;
 
 /// Whether the operating system lets this process use tile data (Linux: `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`), and the CPU has it.
@@ -52,7 +52,7 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-/// The tiles that a product of one row tile takes for sums and for rows; the others hold columns.
+/// How many tiles, from 0 on, a product of one row tile takes for sums and for rows; the others hold columns.
 const ROW_TILES: usize = 5;
 
 impl TileConfig {
@@ -80,13 +80,14 @@ static CONFIGS: [TileConfig; TILE] = {
     configs
 };
 
-/// Zeroes the tiles, and makes them such as products of up to `n_rows` rows take, at least one: all of 16 rows of 64 bytes; but where there are fewer rows than
-/// 16, tiles 0 to 4, for sums and rows, have just these.
+/// Zeroes the tiles, and shapes them for products of up to `n_rows` rows, at least one. A row is 64 bytes. Tiles 5 to 7 have sixteen rows; tiles 0 to 4, for
+/// sums and rows, have `n_rows`, sixteen at most.
 ///
 /// # Safety
 /// [`permitted`] has answered yes in this process.
 #[inline(always)]
 pub unsafe fn configure(n_rows: usize) {
+    assert!(n_rows > 0, "an empty product");
     let config = &CONFIGS[n_rows.min(TILE) - 1];
     // SAFETY: AMX is there and permitted, says the caller; the operand is 64 bytes and lives for ever.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const *config, options(nostack)) }

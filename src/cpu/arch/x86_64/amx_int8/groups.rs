@@ -95,7 +95,7 @@ pub fn sweep(isa: Avx512, args: &mut QuantProduct<'_>) {
                 if group == 0 {
                     task.clear();
                 }
-                // SAFETY: tiles are configured, and `check` has found the row tiles inside of their slice to the end of their last group.
+                // SAFETY: tiles are configured for sixteen rows, and `check` has found the row tiles inside of their slice to the end of their last group.
                 unsafe {
                     match (weights.width, quad.n_row_tiles) {
                         (Width::Int8, 1) => task.run::<1, false>(&mut sums),
@@ -159,7 +159,7 @@ impl Task<'_> {
     /// Adds all groups of the block to the quad, in ascending order.
     ///
     /// # Safety
-    /// The tiles are configured, the rows' codes as long as the groups, and the quad is in nobody else's hands.
+    /// The tiles are configured for sixteen rows, the rows' codes as long as the groups, and the quad is in nobody else's hands.
     #[inline(always)]
     unsafe fn run<const ROW_TILES: usize, const MINIMA: bool>(&self, sums: &mut [Sums; 2]) {
         let [stored, before] = sums;
@@ -296,7 +296,7 @@ impl Task<'_> {
 /// Stores the tile of sums that [`Task::multiply`] leaves.
 ///
 /// # Safety
-/// The tiles are configured.
+/// The tiles are configured for sixteen rows.
 #[inline(always)]
 unsafe fn store_last<const ROW_TILES: usize>(sums: &mut Sums) {
     // SAFETY: passed on to the caller; a tile of sums is an array.

@@ -5,7 +5,7 @@
 //! block by depth block: the block's part of two row tiles stays in the first cache while all panels pass, and sums wait in the second, packed as
 //! tiles. Rows go outermost, so that finished sums fill the rows of a result one after the other. Up to sixteen rows go through the whole depth, since
 //! there memory is what bounds: by four panels at once, four streams of weights; or by two where a panel is short, as those of a page of keys or values
-//! are, for then its lines come sooner.
+//! are, which memory serves faster so.
 
 mod ahead;
 mod blocks;
@@ -35,7 +35,7 @@ pub trait TileDots {
     /// `tile SUM += tile A * tile B`
     ///
     /// # Safety
-    /// The tiles are configured.
+    /// The tiles are configured: `SUM` and `A` with as many rows, `B` with sixteen.
     unsafe fn dot<const SUM: u8, const A: u8, const B: u8>();
 
     /// What becomes of sums once all of the depth is in them: tile after tile, with its row tile and its panel.
@@ -98,8 +98,8 @@ impl Sweep<'_> {
     /// Runs it, with `beside` between its products where it does not go by depth blocks.
     ///
     /// # Safety
-    /// The tiles are configured for as many rows; every tile of the spans' row tiles and panels may be read; the sums of every row tile and panel are whole tiles that
-    /// are this product's alone, and so are the finished rows, if any.
+    /// The tiles are configured for as many rows as the product has or more, for sixteen if `D::finish` reads sums; every tile of the spans' row tiles and
+    /// panels may be read; the sums of every row tile and panel are whole tiles that are this product's alone, and so are the finished rows, if any.
     #[inline(always)]
     pub unsafe fn run<D: TileDots>(&self, dots: &mut D, beside: Option<&mut dyn Beside>) {
         let blocked = self.spans.len() == 1 && self.n_row_tiles >= BLOCKED_ROW_TILES;

@@ -1,4 +1,4 @@
-//! Sums of a block of 2 by 2 tiles, or 1 by 4: from memory to tiles 0 to 3 and back.
+//! Sums of a block of 2 by 2 tiles, or 1 by 4 or by 2: from memory to tiles 0 to 3 and back.
 
 use std::arch::asm;
 
