@@ -62,7 +62,8 @@ fn a_warm_step_allocates_nothing() {
     for table in cpu::tables().into_iter().filter(|t| t.available) {
         let options = CpuOptions { table: Some(table.name.into()), threads: Some(2), ..Default::default() };
         check(&options, usize::MAX, |count| count());
-        // Inside the embedder's pool, for entering it from outside allocates; what a model allocates does not depend on whose threads these are, so one will do.
+        // Inside the embedder's pool, for entering it from outside allocates; what a model allocates does not depend on whose threads these are, so one
+        // will do.
         check(&CpuOptions { pool: Some(pool.clone()), ..options }, 1, |count| pool.install(count));
     }
 }

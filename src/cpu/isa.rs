@@ -142,7 +142,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch_far<T>(self, _x: &T) {}
 
-    /// Rows times bf16 panels; between [`Isa::begin_products`] of at least as many rows and [`Isa::end_products`], with no [`Isa::quant_product`] since.
+    /// Rows times bf16 panels; between [`Isa::begin_products`] of at least as many rows and [`Isa::end_products`], with no [`Isa::quant_product`]
+    /// since.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
 
     /// Whether [`Isa::quant_product`] of so many rows with these weights takes the rows' codes in tiles.
@@ -160,7 +161,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Quantised rows times quantised panels.
     fn quant_product(self, args: QuantProduct<'_>);
 
-    /// Called once before a run of products on this thread, each of `n_rows` rows at most, and [`Isa::end_products`] after it: AMX configures its tiles.
+    /// Called once before a run of products on this thread, each of `n_rows` rows at most, and [`Isa::end_products`] after it: AMX configures its
+    /// tiles.
     #[inline(always)]
     fn begin_products(self, _n_rows: usize) {}
     /// See [`Isa::begin_products`].

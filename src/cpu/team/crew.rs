@@ -60,6 +60,7 @@ impl Crew {
         let _leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner);
         drop(next);
         self.shared.team.begin();
+        // Whom [`Crew::woken_by`] names for member 0, without new handles.
         self.helpers.iter().take(2).for_each(|helper| helper.thread().unpark());
         // SAFETY: `leading` is held until the step is over.
         unsafe { self.shared.team.lead(step) }

@@ -52,45 +52,31 @@ struct TileConfig {
     rows: [u8; 16],
 }
 
-/// How many tiles, from 0 on, a product of one row tile takes for sums and for rows; the others hold columns.
-const ROW_TILES: usize = 5;
-
 impl TileConfig {
-    /// All tiles have rows of 64 bytes: those below [`ROW_TILES`] `n_rows`, the others sixteen.
-    const fn of(n_rows: u8) -> Self {
-        let mut config = Self { palette: 1, start_row: 0, reserved: [0; 14], bytes_per_row: [0; 16], rows: [0; 16] };
-        let mut i = 0;
-        while i < 8 {
-            config.bytes_per_row[i] = 64;
-            config.rows[i] = if i < ROW_TILES { n_rows } else { TILE as u8 };
-            i += 1;
+    /// Tiles 0 to 4, which a product of one row tile takes for sums and for rows, with `n` rows; 5 to 7, which hold columns, with sixteen.
+    fn of(n: u8) -> Self {
+        const FULL: u8 = TILE as u8;
+        Self {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            bytes_per_row: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+            rows: [n, n, n, n, n, FULL, FULL, FULL, 0, 0, 0, 0, 0, 0, 0, 0],
         }
-        config
     }
 }
 
-/// [`TileConfig::of`] for each number of rows from 1 up.
-static CONFIGS: [TileConfig; TILE] = {
-    let mut configs = [const { TileConfig::of(0) }; TILE];
-    let mut i = 0;
-    while i < TILE {
-        configs[i] = TileConfig::of(i as u8 + 1);
-        i += 1;
-    }
-    configs
-};
-
-/// Zeroes the tiles, and shapes them for products of up to `n_rows` rows, at least one. A row is 64 bytes. Tiles 5 to 7 have sixteen rows; tiles 0 to 4, for
-/// sums and rows, have `n_rows`, sixteen at most.
+/// Zeroes the tiles, and shapes them for products of up to `n_rows` rows, at least one. A row is 64 bytes. Tiles 5 to 7 have sixteen rows; tiles 0
+/// to 4, for sums and rows, have `n_rows`, sixteen at most.
 ///
 /// # Safety
 /// [`permitted`] has answered yes in this process.
 #[inline(always)]
 pub unsafe fn configure(n_rows: usize) {
     assert!(n_rows > 0, "an empty product");
-    let config = &CONFIGS[n_rows.min(TILE) - 1];
-    // SAFETY: AMX is there and permitted, says the caller; the operand is 64 bytes and lives for ever.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const *config, options(nostack)) }
+    let config = TileConfig::of(n_rows.min(TILE) as u8);
+    // SAFETY: AMX is there and permitted, says the caller; the operand is 64 bytes.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack)) }
 }
 
 /// Gives the tiles back, so that a context switch need not save them.

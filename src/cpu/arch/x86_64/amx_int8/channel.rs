@@ -90,7 +90,7 @@ pub fn sweep(isa: Avx512, args: QuantProduct<'_>) {
         panel_lines: weights.panel_lines(),
         finished,
     };
-    // SAFETY: tiles are configured for sixteen rows. `super::check` has found the row tiles and panels inside of their slices; the last tile of the last panel ends in
-    // the lines to spare. The sums are whole tiles inside of `out`, by the assertion above.
+    // SAFETY: tiles are configured for sixteen rows. `super::check` has found the row tiles and panels inside of their slices; the last tile of the
+    // last panel ends in the lines to spare. The sums are whole tiles inside of `out`, by the assertion above.
     unsafe { sweep.run(&mut dots, None) }
 }

@@ -95,7 +95,8 @@ pub fn sweep(isa: Avx512, args: &mut QuantProduct<'_>) {
                 if group == 0 {
                     task.clear();
                 }
-                // SAFETY: tiles are configured for sixteen rows, and `check` has found the row tiles inside of their slice to the end of their last group.
+                // SAFETY: tiles are configured for sixteen rows, and `check` has found the row tiles inside of their slice to the end of their last
+                // group.
                 unsafe {
                     match (weights.width, quad.n_row_tiles) {
                         (Width::Int8, 1) => task.run::<1, false>(&mut sums),

@@ -25,7 +25,7 @@ const STRIDE: usize = 64;
 const BLOCK_TILES: usize = 8;
 /// Row tiles from which a product goes by depth blocks.
 const BLOCKED_ROW_TILES: usize = 4;
-/// Tiles of a short panel at most: 8 KiB.
+/// Tiles of a short panel at most, 8 KiB: a page's keys have as many with heads of 256, and its values fewer.
 const SHORT_TILES: usize = 8;
 /// Most spans of a product: the pages of a chunk.
 pub const MAX_SPANS: usize = 4;
