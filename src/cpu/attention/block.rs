@@ -83,7 +83,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
             return self.pipeline(isa, apart);
         }
         for chunk in self.task.first_chunk as usize..self.task.end_chunk as usize {
-            self.begin_chunk::<I>();
+            self.begin_chunk(isa, chunk);
             for first in (0..n_rows).step_by(I::ATTENTION_ROWS) {
                 let unit = Unit::new(self.keys(), chunk, first..n_rows.min(first + I::ATTENTION_ROWS));
                 if unit.tiles.is_empty() {

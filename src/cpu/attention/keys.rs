@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::plan::Task;
 use super::scratch::Geometry;
-use super::widen::Widened;
 use crate::cpu::pages::{Head, LayerView};
 use crate::cpu::product::Span;
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
@@ -33,10 +32,19 @@ pub struct PageSpan {
 }
 
 impl PageSpan {
+    /// No keys.
+    pub const NONE: Self = Self { page: PageId(0), first: 0, len: 0 };
+
     /// First key, within the page.
     #[inline(always)]
     pub fn first_slot(&self) -> usize {
         self.first % PAGE_LEN
+    }
+
+    /// Which page of the chunk it is.
+    #[inline(always)]
+    pub fn page_in_chunk(&self) -> usize {
+        self.first / PAGE_LEN
     }
 
     /// The span as a part of the depth of a product with its page's values.
@@ -75,15 +83,12 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// The key panels and the value panels of a span's page, as they lie or widened.
+    /// The key panels and the value panels of a span's page of bf16.
     #[inline(always)]
-    pub fn panels<'b>(&self, span: &PageSpan, widened: &'b Widened) -> (&'b [u16], &'b [u16])
-    where
-        'a: 'b,
-    {
+    pub fn panels(&self, span: &PageSpan) -> (&'a [u16], &'a [u16]) {
         match self.layer.head(span.page, self.task.kv_head as usize) {
             Head::Bf16(panels) => panels.split_at(self.layer.layout.k_len()),
-            Head::Int8(_) => widened.page(span.first / PAGE_LEN),
+            Head::Int8(_) => unreachable!("codes are widened first"),
         }
     }
 }

@@ -11,11 +11,13 @@
 mod block;
 mod cascade;
 mod chunk;
+mod codes;
 mod keys;
 mod parts;
 mod pipeline;
 mod plan;
 mod products;
+mod scales;
 mod scratch;
 mod softmax;
 mod soon;

@@ -53,28 +53,29 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// One unit's values, another's scores, and beside them what vectors do for a third.
     #[inline(always)]
     fn turn<I: Isa<Lhs = L>>(&mut self, isa: I, turn: &Turn<'a>, apart: Option<&mut ChunkStates<'_>>) {
-        let AttentionScratch { q, strips: [even, odd], widened, chunk_values, state, isolation, .. } =
+        let AttentionScratch { q, strips: [even, odd], scales, chunk_values, state, isolation, .. } =
             &mut *self.scratch;
         let (of_weights, of_products) = if turn.of_weights == 0 { (even, odd) } else { (odd, even) };
         let Strip { scores, probs, max, sum } = of_products;
         let mut vectors = Vectors { isa, softmax: None, soon: Soon::default() };
         if let Some(unit) = &turn.weighed {
-            vectors.softmax = Some(Softmax::new(isa, unit.clone(), of_weights, widened));
+            vectors.softmax = Some(Softmax::new(isa, unit.clone(), of_weights, scales));
         }
         if let Some(unit) = &turn.valued {
             vectors.soon = turn.scored.as_ref().map(Soon::keys).unwrap_or_default();
-            let mut values = Values { unit, widened, probs, out: chunk_values };
+            let mut values = Values { unit, probs, out: chunk_values };
             if unit.maybe_not_finite() {
                 values.isolated(isa, isolation);
             } else {
-                values.of(isa, unit.spans(), false, Some(&mut vectors));
+                values.of(isa, unit.values(), false, Some(&mut vectors));
             }
             state.take(isa, unit, (max, sum), chunk_values, apart);
         }
         if let Some(unit) = &turn.scored {
             vectors.soon = turn.weighed.as_ref().map(Soon::values).unwrap_or_default();
             for span in unit.spans() {
-                Scores { unit, widened, q, out: scores }.of(isa, span, Some(&mut vectors));
+                let (keys, _) = unit.keys.panels(&span);
+                Scores { unit, q, out: scores }.of(isa, &span, keys, Some(&mut vectors));
             }
         }
         vectors.finish();

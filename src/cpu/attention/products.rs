@@ -10,7 +10,6 @@ use std::ops::Range;
 use super::keys::{CHUNK_PAGES, PageSpan};
 use super::scratch::{Isolation, strip_layout};
 use super::unit::Unit;
-use super::widen::Widened;
 use crate::cpu::isa::Isa;
 use crate::cpu::panel::PanelElement;
 use crate::cpu::product::{Beside, Product, Span};
@@ -19,7 +18,6 @@ use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
 /// `q k^T` of a strip.
 pub struct Scores<'a, L> {
     pub unit: &'a Unit<'a>,
-    pub widened: &'a Widened,
     /// Queries of the block.
     pub q: &'a [L],
     /// Scores of the strip over a chunk.
@@ -27,11 +25,10 @@ pub struct Scores<'a, L> {
 }
 
 impl<L> Scores<'_, L> {
-    /// For the keys of a span.
+    /// For the keys of a span, whose page has the key panels `keys`.
     #[inline(always)]
-    pub fn of<I: Isa<Lhs = L>>(&mut self, isa: I, span: PageSpan, beside: Option<&mut dyn Beside>) {
+    pub fn of<I: Isa<Lhs = L>>(&mut self, isa: I, span: &PageSpan, keys: &[u16], beside: Option<&mut dyn Beside>) {
         let depth = self.unit.keys.layer.layout.k_depth;
-        let (keys, _) = self.unit.keys.panels(&span, self.widened);
         let layout = strip_layout::<I>(CHUNK_LEN / PANEL_COLS);
         isa.product(Product {
             lhs: self.q,
@@ -53,7 +50,6 @@ impl<L> Scores<'_, L> {
 /// `p v` of a strip.
 pub struct Values<'a, L> {
     pub unit: &'a Unit<'a>,
-    pub widened: &'a Widened,
     /// `[strip][CHUNK_LEN]` weights.
     pub probs: &'a [L],
     /// Weighted values of the strip over a chunk.
@@ -61,19 +57,19 @@ pub struct Values<'a, L> {
 }
 
 impl<L> Values<'_, L> {
-    /// For the values of some spans, onto what there is if `accumulate` says so.
+    /// For some values of the chunk, onto what there is if `accumulate` says so.
     #[inline(always)]
-    pub fn of<I: Isa<Lhs = L>>(
+    pub fn of<'v, I: Isa<Lhs = L>>(
         &mut self,
         isa: I,
-        page_spans: impl Iterator<Item = PageSpan>,
+        values: impl Iterator<Item = Span<'v, u16>>,
         accumulate: bool,
         beside: Option<&mut dyn Beside>,
     ) {
         let mut spans = [Span { first_k: 0, depth: 0, panels: &[][..] }; CHUNK_PAGES];
         let mut n_spans = 0;
-        for span in page_spans {
-            spans[n_spans] = span.of_values(self.unit.keys.panels(&span, self.widened).1);
+        for span in values {
+            spans[n_spans] = span;
             n_spans += 1;
         }
         self.product(isa, &spans[..n_spans], accumulate, beside);
@@ -88,7 +84,7 @@ impl<L> Values<'_, L> {
         for span in self.unit.spans() {
             for token in strip.start / group..strip.end.div_ceil(group) {
                 let seen = keys.visible(*chunk, token * group);
-                let (_, values) = keys.panels(&span, self.widened);
+                let (_, values) = keys.panels(&span);
                 clean(&mut apart.values, values, head_dim, span.first - span.first_slot(), &seen);
                 apart.out.copy_from_slice(self.out);
                 let mut of_token = Values { out: &mut apart.out, ..*self };

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::parts::ChunkStates;
+use super::scales::Scales;
 use super::state::State;
 use super::unit::Unit;
 use super::widen::Widened;
@@ -45,8 +46,9 @@ impl Geometry {
 pub struct AttentionScratch<L> {
     /// `[rows][k_depth]` queries.
     pub(super) q: Buffer<L>,
-    /// The chunk that the block is at, where keys and values are stored as codes.
+    /// Keys and values that were codes, and what the codes stand for.
     pub(super) widened: Widened,
+    pub(super) scales: Scales,
     /// Strips over a chunk each: two, so that one can be multiplied while the other is weighed.
     pub(super) strips: [Strip<L>; 2],
     /// `[strip][head_dim]` weighted values over a chunk, as [`strip_layout`] says.
@@ -96,6 +98,7 @@ impl<L: LhsElement> AttentionScratch<L> {
         Self {
             q: lhs(rows, head_dim.next_multiple_of(TILE_DEPTH)),
             widened: Widened::new(geometry),
+            scales: Scales::new(),
             strips: std::array::from_fn(|_| Strip {
                 scores: Buffer::zeroed(strip * CHUNK_LEN),
                 probs: lhs(strip, CHUNK_LEN),

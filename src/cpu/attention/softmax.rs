@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
+use super::scales::Scales;
 use super::scratch::{Strip, strip_layout};
 use super::unit::Unit;
-use super::widen::Widened;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::math::exp2;
@@ -27,7 +27,7 @@ pub struct Softmax<'a, I: Isa, const CODES: bool> {
     all_see: bool,
     strip: &'a mut Strip<I::Lhs>,
     /// What the codes stand for, where there are any.
-    widened: &'a Widened,
+    scales: &'a Scales,
     /// What a product is still to be multiplied with to be a score.
     factor: f32,
     /// The row whose weights are computed, and the panel where the next step begins.
@@ -41,7 +41,7 @@ pub struct Softmax<'a, I: Isa, const CODES: bool> {
 impl<'a, I: Isa, const CODES: bool> Softmax<'a, I, CODES> {
     /// Begins: looks for the first row's maximum.
     #[inline(always)]
-    pub fn new(isa: I, unit: Unit<'a>, strip: &'a mut Strip<I::Lhs>, widened: &'a Widened) -> Self {
+    pub fn new(isa: I, unit: Unit<'a>, strip: &'a mut Strip<I::Lhs>, scales: &'a Scales) -> Self {
         let mut softmax = Self {
             all_see: unit.all_see(),
             factor: if CODES { 1.0 } else { unit.keys.geometry.exponent_factor() },
@@ -51,7 +51,7 @@ impl<'a, I: Isa, const CODES: bool> Softmax<'a, I, CODES> {
             next_max: isa.splat(f32::NEG_INFINITY),
             unit,
             strip,
-            widened,
+            scales,
         };
         let panels = softmax.panels();
         if softmax.all_see {
@@ -161,7 +161,7 @@ impl<'a, I: Isa, const CODES: bool> Softmax<'a, I, CODES> {
         let layout = strip_layout::<I>(N_PANELS);
         for panel in panels {
             let scores = self.strip.scores[layout.index(row, panel)..].first_chunk_mut().unwrap();
-            isa.store(isa.mul(isa.load(scores), isa.load(self.widened.factors(panel))), scores);
+            isa.store(isa.mul(isa.load(scores), isa.load(self.scales.factors(panel))), scores);
         }
     }
 
@@ -202,8 +202,8 @@ impl<'a, I: Isa, const CODES: bool> Softmax<'a, I, CODES> {
             sum = isa.add(isa.add(sum, a), b);
             if CODES {
                 let key = (first + 2 * pair) * PANEL_COLS;
-                a = self.widened.scaled_weights(isa, a, key, &visible);
-                b = self.widened.scaled_weights(isa, b, key + PANEL_COLS, &visible);
+                a = self.scales.scaled_weights(isa, a, key, &visible);
+                b = self.scales.scaled_weights(isa, b, key + PANEL_COLS, &visible);
             }
             let out = probs[pair * pair_len..][..2 * PANEL_COLS].first_chunk_mut().unwrap();
             I::Lhs::store_pair(isa, a, b, out);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::keys::{Keys, PageSpan};
+use crate::cpu::product::Span;
 use crate::spec::contract::TILE_DEPTH;
 
 /// A strip of a block's rows over a chunk.
@@ -38,6 +39,12 @@ impl<'a> Unit<'a> {
     #[inline(always)]
     pub fn spans(&self) -> impl Iterator<Item = PageSpan> + use<> {
         self.keys.page_spans(self.chunk, &self.tiles)
+    }
+
+    /// The values of the tiles, in pages of bf16.
+    #[inline(always)]
+    pub fn values(&self) -> impl Iterator<Item = Span<'a, u16>> {
+        self.spans().map(|span| span.of_values(self.keys.panels(&span).1))
     }
 
     /// Whether values may be no finite numbers.
