@@ -72,7 +72,7 @@ impl<'a> Widening<'a> {
         let (codes, out) = (self.codes.as_chunks::<LINE>().0, self.out.as_chunks_mut::<LINE>().0);
         let end = codes.len().min(self.line.saturating_add(n));
         let (codes, out) = (&codes[self.line..end], &mut out[self.line..end]);
-        let ahead = self.ahead.as_chunks::<LINE>().0.get(self.line..end).unwrap_or_default();
+        let ahead = self.ahead.as_chunks::<LINE>().0.get(self.line..).unwrap_or_default();
         for (i, (codes, out)) in codes.iter().zip(out).enumerate() {
             if let Some(ahead) = ahead.get(i) {
                 isa.prefetch_far(ahead);
