@@ -2,7 +2,8 @@
 //!
 //! They are widened (`widen`) and meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of values
 //! into the weights. Where a block is one strip, as in decode, each part of a page, its keys or its values, is widened beside the product of the part
-//! before it, into one of two places that stay in the first cache. Where strips follow each other, a chunk is widened once for all of them.
+//! before it, into one of two places that stay in the first cache for heads of up to 128. Where strips follow each other,
+//! a chunk is widened once for all of them.
 //!
 //! All of it is compiled apart from what runs on pages of bf16 ([`run_apart`]), which was 4% slower otherwise.
 
@@ -64,7 +65,7 @@ impl<'a> Keys<'a> {
     /// Codes to ask for while the values of a page of a chunk are widened: the keys of the page that has its place in the next chunk, if that is the
     /// block's. Its scales, a few lines, are asked for here.
     #[inline(always)]
-    fn ahead<I: Isa>(&self, isa: I, chunk: usize, span: &PageSpan) -> &'a [u8] {
+    fn ask_ahead<I: Isa>(&self, isa: I, chunk: usize, span: &PageSpan) -> &'a [u8] {
         let table = self.ragged.page_table(self.task.seq as usize);
         let next = table.get((chunk + 1) * CHUNK_PAGES + span.page_in_chunk());
         let Some(page) = next.filter(|_| chunk + 1 < self.task.end_chunk as usize) else { return &[] };
@@ -176,7 +177,7 @@ fn begin<'w, I: Isa>(isa: I, unit: &Unit<'w>, (part, span): (Part, PageSpan), ou
     let head = unit.keys.codes(span.page);
     match part {
         Part::Keys => Widening::new(head.keys, out, head.values),
-        Part::Values => Widening::new(head.values, out, unit.keys.ahead(isa, unit.chunk, &span)),
+        Part::Values => Widening::new(head.values, out, unit.keys.ask_ahead(isa, unit.chunk, &span)),
     }
 }
 

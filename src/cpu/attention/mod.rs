@@ -5,8 +5,8 @@
 //! states merge left to right (FlashInfer, "Recursive attention"). Where there are too few blocks for the threads, as in decode, the
 //! chunks of a block are split over tasks: the first task merges its own as it goes, since they are the leftmost; the others leave theirs
 //! apart, and whoever finishes last merges them in order. So the bits are the same however the work is split; and where several sequences share
-//! their first chunks, one task computes those for all of them (`cascade`). Where products leave vectors time, strips of rows over chunks go in a
-//! pipeline.
+//! their first chunks, one task computes those for all of them (`cascade`). Where products leave vectors time, strips of rows over chunks of bf16 pages
+//! go in a pipeline.
 
 mod block;
 mod cascade;

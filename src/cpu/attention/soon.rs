@@ -16,8 +16,8 @@ use crate::cpu::pages::Head;
 /// Elements of a page of memory, of 4 KiB whatever pages the operating system gave: the hardware knows no other here.
 const MEMORY_PAGE_LEN: usize = 4096 / size_of::<u16>();
 
-/// Elements that are asked for of a page of memory beside products on tiles: a KiB. Half as much gave decode 1 to 2% less, a line 4%; a KiB and a half no more,
-/// but took 3% behind a shared prefix.
+/// Elements that are asked for of a page of memory beside products on tiles: a KiB. Half as much gave decode 1 to 2% less, a line 3%; a KiB and a half
+/// no more, but took 4% behind a shared prefix.
 const ASKED_LEN: usize = 1024 / size_of::<u16>();
 
 /// Elements of a cache line.

@@ -16,7 +16,7 @@ const STEP_LINES: usize = 16;
 /// Room for keys and values that were codes, in the order of a page of bf16; it takes no memory before it is used.
 pub struct Widened {
     /// `[place_len]` each: a page's key panels or its value panels, of which one is multiplied while the other is filled. Both fit into a first
-    /// cache.
+    /// cache of 48 KiB for heads of up to 128.
     pub turns: [Buffer<u16>; 2],
     /// `[CHUNK_PAGES][2][place_len]` key panels and value panels of a chunk.
     chunk: Buffer<u16>,
@@ -52,8 +52,8 @@ impl Widened {
 pub struct Widening<'a> {
     codes: &'a [u8],
     out: &'a mut [u16],
-    /// Codes that are read later, asked for line by line meanwhile, since products read nothing from memory. Asked for between products, line by line
-    /// or many at once, they held up the loads of tiles: 10 to 40% slower.
+    /// Codes that are read later, asked for line by line meanwhile, since products read nothing from memory. Asked for between products by
+    /// steps that widen nothing, they held up the loads of tiles: 10 to 40% slower.
     ahead: &'a [u8],
     /// The line that is next.
     line: usize,
@@ -90,7 +90,7 @@ impl<'a> Widening<'a> {
         self.lines(isa, usize::MAX);
     }
 
-    /// The same, for a product to go on with.
+    /// This, as work beside products.
     #[inline(always)]
     pub fn beside<I: Isa>(self, isa: I) -> WidensBeside<'a, I> {
         WidensBeside { isa, widening: self }
