@@ -50,6 +50,9 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
+    /// Whether a product asks for what is read next ([`Span::next`](super::product::Span)) line by line, for the hardware does not.
+    const ASKS_FOR_NEXT: bool = false;
+
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
 
@@ -132,7 +135,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line of `x`, which will be read soon.
     #[inline(always)]
-    fn prefetch(self, _x: &f32) {}
+    fn prefetch<T>(self, _x: &T) {}
 
     /// Asks for the cache line of `x`, which will be written soon.
     #[inline(always)]

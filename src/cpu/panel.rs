@@ -206,6 +206,7 @@ impl<E: PanelElement> Matrix for Panels<E> {
                     first_k: 0,
                     depth: self.depth,
                     panels: &self.data[block.first_panel * panel_stride..],
+                    next: &[],
                 }],
                 panel_stride,
                 n_panels: block.n_panels,

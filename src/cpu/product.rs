@@ -73,6 +73,8 @@ pub struct Span<'a, E> {
     pub depth: usize,
     /// The panels, as far apart as the product says, each `depth` deep from its start.
     pub panels: &'a [E],
+    /// Panels that the next product reads, as far apart, if they come from memory: asked for meanwhile by tables with [`Isa::ASKS_FOR_NEXT`].
+    pub next: &'a [E],
 }
 
 /// Work that is done beside a product on tiles, which leave most of a core to vectors.
@@ -119,7 +121,7 @@ impl<L: LhsElement, E> Product<'_, L, E> {
         assert!(self.n_rows > 0 && self.n_panels > 0 && !self.spans.is_empty(), "an empty product");
         assert!(self.first_row.is_multiple_of(L::ROW_BLOCK));
         assert!(L::buffer_len(self.first_row + self.n_rows, self.lhs_depth) <= self.lhs.len());
-        for Span { first_k, depth, panels } in self.spans {
+        for Span { first_k, depth, panels, .. } in self.spans {
             assert!(*depth > 0 && depth.is_multiple_of(32) && first_k.is_multiple_of(32));
             assert!(first_k + depth <= self.lhs_depth);
             assert!((self.n_panels - 1) * self.panel_stride + depth * 16 <= panels.len());
@@ -172,6 +174,7 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
                     first_k: span.first_k + first,
                     n_rows,
                     panels: &span.panels[first * 16..],
+                    next: span.next,
                     panel_stride,
                     n_panels,
                     depth: end - first,
@@ -183,9 +186,9 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
                     // Of twelve rows by two the compiler keeps the broadcasts of all rows at once, in memory.
                     24.. => sweep::<I, E, 8, 3, 4, 6>(isa, &mut args),
                     // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
-                    6.. if E::WIDENS => sweep::<I, E, 5, 1, 2, 2>(isa, &mut args),
+                    6.. if E::WIDENS => sweep_narrow::<I, E, 5>(isa, &mut args),
                     // f32 needs none to be widened.
-                    6.. => sweep::<I, E, 6, 1, 2, 2>(isa, &mut args),
+                    6.. => sweep_narrow::<I, E, 6>(isa, &mut args),
                     _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
                 }
             }
@@ -208,6 +211,7 @@ struct OneSpan<'a, E> {
     first_k: usize,
     n_rows: usize,
     panels: &'a [E],
+    next: &'a [E],
     panel_stride: usize,
     n_panels: usize,
     depth: usize,
@@ -215,6 +219,23 @@ struct OneSpan<'a, E> {
     out_stride: usize,
     accumulate: bool,
 }
+
+impl<'a, E> OneSpan<'a, E> {
+    /// What is asked for while panel `panel` is read: the panel some KiB after it, of this span or of what is read next, if that is known.
+    #[inline(always)]
+    fn ahead(&self, panel: usize) -> Option<&'a [[E; 32]]> {
+        let distance = (BYTES_AHEAD / (self.depth * size_of::<[E; 16]>())).clamp(1, self.n_panels);
+        let (panels, first) = match panel + distance {
+            _ if self.next.is_empty() => return None,
+            ahead if ahead < self.n_panels => (self.panels, ahead),
+            ahead => (self.next, ahead - self.n_panels),
+        };
+        Some(panels.get(first * self.panel_stride..)?.get(..self.depth * 16)?.as_chunks().0)
+    }
+}
+
+/// How far ahead of what is read memory is asked for.
+const BYTES_AHEAD: usize = 8 << 10;
 
 /// Rows in blocks of `TALL` by `NARROW` panels; the rest, and small batches, in rows of `SHORT` by `WIDE` panels so that
 /// several streams of weights are in flight.
@@ -224,42 +245,45 @@ fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const 
     args: &mut OneSpan<'_, E>,
 ) {
     let n_tall = args.n_rows / TALL * TALL;
-    if n_tall > 0 {
-        let mut panel = 0;
-        while panel + NARROW <= args.n_panels {
-            for row in (0..n_tall).step_by(TALL) {
-                block::<I, E, TALL, NARROW>(isa, args, row, panel);
-            }
-            panel += NARROW;
-        }
-        for panel in panel..args.n_panels {
-            for row in (0..n_tall).step_by(TALL) {
-                block::<I, E, TALL, 1>(isa, args, row, panel);
-            }
-        }
-    }
+    rows::<I, E, TALL, NARROW>(isa, args, 0, n_tall);
     let n_short = n_tall + (args.n_rows - n_tall) / SHORT * SHORT;
-    if n_tall < n_short {
-        wide_rows::<I, E, SHORT, WIDE>(isa, args, n_tall, n_short);
-    }
-    if n_short < args.n_rows {
-        wide_rows::<I, E, 1, WIDE>(isa, args, n_short, args.n_rows);
+    rows::<I, E, SHORT, WIDE>(isa, args, n_tall, n_short);
+    rows::<I, E, 1, WIDE>(isa, args, n_short, args.n_rows);
+}
+
+/// Rows in blocks of `TALL`, six at most, by one panel; the rest in one block, so that a panel is read and widened once for all of them: in decode these
+/// are all rows there are.
+#[inline(always)]
+fn sweep_narrow<I: Isa, E: PanelElement, const TALL: usize>(isa: I, args: &mut OneSpan<'_, E>) {
+    let (first, end) = (args.n_rows / TALL * TALL, args.n_rows);
+    rows::<I, E, TALL, 1>(isa, args, 0, first);
+    match end - first {
+        0 => (),
+        1 => rows::<I, E, 1, 2>(isa, args, first, end),
+        2 => rows::<I, E, 2, 2>(isa, args, first, end),
+        3 => rows::<I, E, 3, 1>(isa, args, first, end),
+        4 => rows::<I, E, 4, 1>(isa, args, first, end),
+        _ => rows::<I, E, 5, 1>(isa, args, first, end),
     }
 }
 
+/// Rows `first..end`, `ROWS` by `PANELS` panels at a time; panels that are left one by one.
 #[inline(always)]
-fn wide_rows<I: Isa, E: PanelElement, const ROWS: usize, const WIDE: usize>(
+fn rows<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
     isa: I,
     args: &mut OneSpan<'_, E>,
     first: usize,
     end: usize,
 ) {
+    if first == end {
+        return;
+    }
     let mut panel = 0;
-    while panel + WIDE <= args.n_panels {
+    while panel + PANELS <= args.n_panels {
         for row in (first..end).step_by(ROWS) {
-            block::<I, E, ROWS, WIDE>(isa, args, row, panel);
+            block::<I, E, ROWS, PANELS>(isa, args, row, panel);
         }
-        panel += WIDE;
+        panel += PANELS;
     }
     for panel in panel..args.n_panels {
         for row in (first..end).step_by(ROWS) {
@@ -294,12 +318,22 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
     for (p, chunks) in panels.iter_mut().enumerate() {
         *chunks = args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0;
     }
+    let mut ahead = panels;
+    if I::ASKS_FOR_NEXT && row == 0 {
+        for (p, ahead) in ahead.iter_mut().enumerate() {
+            *ahead = args.ahead(panel + p).unwrap_or(panels[p]);
+        }
+    }
     let mut evens = [isa.splat(0.0); PANELS];
     let mut odds = evens;
     for pair in 0..args.depth / 2 {
         for p in 0..PANELS {
             // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
             (evens[p], odds[p]) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
+            if I::ASKS_FOR_NEXT {
+                // Without a branch, for where there is one the compiler keeps sums in memory. SAFETY: as above.
+                isa.prefetch(unsafe { ahead[p].get_unchecked(pair) });
+            }
         }
         // Panels inside of rows: a broadcast is used up before the next is made, and no register waits.
         for r in 0..ROWS {

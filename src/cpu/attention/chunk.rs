@@ -2,6 +2,7 @@
 //! way (`codes`).
 
 use super::block::Block;
+use super::keys::{CHUNK_PAGES, PageSpan};
 use super::products::{Scores, Values};
 use super::scratch::AttentionScratch;
 use super::softmax::Softmax;
@@ -9,6 +10,7 @@ use super::soon::Soon;
 use super::unit::Unit;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
+use crate::cpu::product::Span;
 
 impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Computes the states of a unit's rows over its keys.
@@ -18,9 +20,13 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
             return self.chunk_of_codes(isa, unit);
         }
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
-        for span in unit.spans() {
-            let (keys, _) = unit.keys.panels(&span);
-            Scores { unit, q, out: &mut strip.scores }.of(isa, &span, keys, None);
+        let mut spans = [PageSpan::NONE; CHUNK_PAGES];
+        let n_spans = unit.spans().zip(&mut spans).map(|(span, place)| *place = span).count();
+        let spans = &spans[..n_spans];
+        for (i, span) in spans.iter().enumerate() {
+            let next = spans.get(i + 1).map_or(unit.values_of(&spans[0]), |next| unit.keys_of(next)).panels;
+            let keys = Span { next, ..unit.keys_of(span) };
+            Scores { unit, q, out: &mut strip.scores }.of(isa, span, keys, None);
         }
         let mut soon = Soon::values(unit);
         while soon.ask(isa) {}
@@ -29,7 +35,11 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         if unit.maybe_not_finite() {
             values.isolated(isa, isolation);
         } else {
-            values.of(isa, unit.values(), false, None);
+            let of_pages = spans.iter().enumerate().map(|(i, span)| {
+                let next = spans.get(i + 1).map_or_else(|| unit.next_keys(), |next| unit.values_of(next).panels);
+                Span { next, ..unit.values_of(span) }
+            });
+            values.of(isa, of_pages, false, None);
         }
     }
 }

@@ -111,8 +111,9 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfChunk<'_, '_, I::Lhs, O> {
     fn run(self, isa: I) {
         let Self { block, unit } = self;
         let AttentionScratch { q, strips: [strip, _], widened, scales, chunk_values, .. } = &mut *block.scratch;
+        let depth = unit.keys.layer.layout.k_depth;
         for span in unit.spans() {
-            let (keys, _) = widened.page(span.page_in_chunk());
+            let keys = span.of_keys(widened.page(span.page_in_chunk()).0, depth);
             Scores { unit, q, out: &mut strip.scores }.of(isa, &span, keys, None);
         }
         Softmax::<I, true>::new(isa, unit.clone(), strip, scales).finish(isa);
@@ -132,6 +133,7 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
     fn run(self, isa: I) {
         let Self { block, unit } = self;
         let AttentionScratch { q, strips: [strip, _], widened, scales, chunk_values, .. } = &mut *block.scratch;
+        let depth = unit.keys.layer.layout.k_depth;
         take_scales(unit, scales);
         let (mut spans, mut n_pages) = ([PageSpan::NONE; CHUNK_PAGES], 0);
         for span in unit.spans() {
@@ -153,7 +155,9 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
             }
             let beside = next.as_mut().map(|next| next as _);
             match part(i) {
-                (Part::Keys, span) => Scores { unit, q, out: &mut strip.scores }.of(isa, &span, here, beside),
+                (Part::Keys, span) => {
+                    Scores { unit, q, out: &mut strip.scores }.of(isa, &span, span.of_keys(here, depth), beside);
+                }
                 (Part::Values, span) => {
                     let values = std::iter::once(span.of_values(here));
                     Values { unit, probs: &strip.probs, out: chunk_values }.of(isa, values, i > n_pages, beside);

@@ -47,10 +47,16 @@ impl PageSpan {
         self.first / PAGE_LEN
     }
 
+    /// The span as the right operand of a product with its page's keys, which are `depth` deep.
+    #[inline(always)]
+    pub fn of_keys<'a>(&self, keys: &'a [u16], depth: usize) -> Span<'a, u16> {
+        Span { first_k: 0, depth, panels: &keys[self.first_slot() * depth..], next: &[] }
+    }
+
     /// The span as a part of the depth of a product with its page's values.
     #[inline(always)]
     pub fn of_values<'a>(&self, values: &'a [u16]) -> Span<'a, u16> {
-        Span { first_k: self.first, depth: self.len, panels: &values[self.first_slot() * PANEL_COLS..] }
+        Span { first_k: self.first, depth: self.len, panels: &values[self.first_slot() * PANEL_COLS..], next: &[] }
     }
 }
 

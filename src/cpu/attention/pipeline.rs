@@ -67,15 +67,15 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
             if unit.maybe_not_finite() {
                 values.isolated(isa, isolation);
             } else {
-                values.of(isa, unit.values(), false, Some(&mut vectors));
+                let of_pages = unit.spans().map(|span| unit.values_of(&span));
+                values.of(isa, of_pages, false, Some(&mut vectors));
             }
             state.take(isa, unit, (max, sum), chunk_values, apart);
         }
         if let Some(unit) = &turn.scored {
             vectors.soon = turn.weighed.as_ref().map(Soon::values).unwrap_or_default();
             for span in unit.spans() {
-                let (keys, _) = unit.keys.panels(&span);
-                Scores { unit, q, out: scores }.of(isa, &span, keys, Some(&mut vectors));
+                Scores { unit, q, out: scores }.of(isa, &span, unit.keys_of(&span), Some(&mut vectors));
             }
         }
         vectors.finish();

@@ -25,18 +25,23 @@ pub struct Scores<'a, L> {
 }
 
 impl<L> Scores<'_, L> {
-    /// For the keys of a span, whose page has the key panels `keys`.
+    /// For the keys of a span.
     #[inline(always)]
-    pub fn of<I: Isa<Lhs = L>>(&mut self, isa: I, span: &PageSpan, keys: &[u16], beside: Option<&mut dyn Beside>) {
-        let depth = self.unit.keys.layer.layout.k_depth;
+    pub fn of<I: Isa<Lhs = L>>(
+        &mut self,
+        isa: I,
+        span: &PageSpan,
+        keys: Span<'_, u16>,
+        beside: Option<&mut dyn Beside>,
+    ) {
         let layout = strip_layout::<I>(CHUNK_LEN / PANEL_COLS);
         isa.product(Product {
             lhs: self.q,
-            lhs_depth: depth,
+            lhs_depth: keys.depth,
             first_row: self.unit.strip.start,
             n_rows: self.unit.strip.len(),
-            spans: &[Span { first_k: 0, depth, panels: &keys[span.first_slot() * depth..] }],
-            panel_stride: PANEL_COLS * depth,
+            spans: &[keys],
+            panel_stride: PANEL_COLS * keys.depth,
             n_panels: span.len / PANEL_COLS,
             out: &mut self.out[layout.index(0, span.first / PANEL_COLS)..],
             layout,
@@ -66,7 +71,7 @@ impl<L> Values<'_, L> {
         accumulate: bool,
         beside: Option<&mut dyn Beside>,
     ) {
-        let mut spans = [Span { first_k: 0, depth: 0, panels: &[][..] }; CHUNK_PAGES];
+        let mut spans = [Span { first_k: 0, depth: 0, panels: &[][..], next: &[] }; CHUNK_PAGES];
         let mut n_spans = 0;
         for span in values {
             spans[n_spans] = span;

@@ -41,10 +41,26 @@ impl<'a> Unit<'a> {
         self.keys.page_spans(self.chunk, &self.tiles)
     }
 
-    /// The values of the tiles, in pages of bf16.
+    /// The keys of one of the spans, in a page of bf16.
     #[inline(always)]
-    pub fn values(&self) -> impl Iterator<Item = Span<'a, u16>> {
-        self.spans().map(|span| span.of_values(self.keys.panels(&span).1))
+    pub fn keys_of(&self, span: &PageSpan) -> Span<'a, u16> {
+        span.of_keys(self.keys.panels(span).0, self.keys.layer.layout.k_depth)
+    }
+
+    /// The values of one of the spans, in a page of bf16.
+    #[inline(always)]
+    pub fn values_of(&self, span: &PageSpan) -> Span<'a, u16> {
+        span.of_values(self.keys.panels(span).1)
+    }
+
+    /// The first keys of the same rows' next chunk, in a page of bf16, if it is the task's.
+    #[inline(always)]
+    pub fn next_keys(&self) -> &'a [u16] {
+        if self.chunk + 1 == self.keys.task.end_chunk as usize {
+            return &[];
+        }
+        let next = Self::new(self.keys, self.chunk + 1, self.strip.clone());
+        next.spans().next().map_or(&[], |span| next.keys_of(&span).panels)
     }
 
     /// Whether values may be no finite numbers.

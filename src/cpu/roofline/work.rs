@@ -71,7 +71,7 @@ impl<I: Isa> Kernel<I> for Repeat<'_, I::Lhs> {
                 lhs_depth: L1_DEPTH,
                 first_row: 0,
                 n_rows: l1_rows::<I>(),
-                spans: &[Span { first_k: 0, depth: L1_DEPTH, panels: self.panels }],
+                spans: &[Span { first_k: 0, depth: L1_DEPTH, panels: self.panels, next: &[] }],
                 panel_stride: L1_DEPTH * 16,
                 n_panels: L1_PANELS,
                 out: &mut *self.out,

@@ -196,7 +196,7 @@ impl Isa for Amx {
         self.0.reduce_max(x)
     }
     #[inline(always)]
-    fn prefetch(self, x: &f32) {
+    fn prefetch<T>(self, x: &T) {
         self.0.prefetch(x);
     }
     #[inline(always)]

@@ -76,6 +76,7 @@ impl Isa for Avx2 {
     const L1_ROOF: &'static str = "fma256-l1";
     const ACCUMULATORS: usize = 6;
     const ATTENTION_ROWS: usize = 30;
+    const ASKS_FOR_NEXT: bool = true;
     const TASK_PANELS: usize = 12;
     const MIN_TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 320;
@@ -205,6 +206,12 @@ impl Isa for Avx2 {
             _mm256_storeu_si256(to, widen_pairs(_mm256_cvtepi16_epi32(_mm_loadu_si128(from))));
             _mm256_storeu_si256(to.add(1), widen_pairs(_mm256_cvtepi16_epi32(_mm_loadu_si128(from.add(1)))));
         }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, x: &T) {
+        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *x).cast()) }
     }
 
     #[inline(always)]

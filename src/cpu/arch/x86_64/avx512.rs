@@ -184,7 +184,7 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(self, x: &f32) {
+    fn prefetch<T>(self, x: &T) {
         // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *x).cast()) }
     }
