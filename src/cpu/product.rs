@@ -1,7 +1,9 @@
 //! The one inner loop: rows times packed panels. Matmul and both halves of attention are made of it.
 
+use std::ops::Range;
+
 use super::disjoint::SharedRows;
-use super::isa::{Isa, Kernel};
+use super::isa::{Isa, Kernel, run_apart};
 use super::lhs::LhsElement;
 use super::panel::PanelElement;
 
@@ -186,9 +188,9 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
                     // Of twelve rows by two the compiler keeps the broadcasts of all rows at once, in memory.
                     24.. => sweep::<I, E, 8, 3, 4, 6>(isa, &mut args),
                     // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
-                    6.. if E::WIDENS => sweep_narrow::<I, E, 5>(isa, &mut args),
+                    6.. if E::WIDENS => sweep_even::<I, E, 5>(isa, &mut args),
                     // f32 needs none to be widened.
-                    6.. => sweep_narrow::<I, E, 6>(isa, &mut args),
+                    6.. => sweep_even::<I, E, 6>(isa, &mut args),
                     _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
                 }
             }
@@ -251,19 +253,60 @@ fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const 
     rows::<I, E, 1, WIDE>(isa, args, n_short, args.n_rows);
 }
 
-/// Rows in blocks of `TALL`, six at most, by one panel; the rest in one block, so that a panel is read and widened once for all of them: in decode these
-/// are all rows there are.
+/// Rows in blocks of `TALL` at most, five or six, as even as can be, by one panel: so a panel is read and widened once for the few rows of decode, and
+/// no block is much smaller than others, for it takes as long. One row or two go by two panels.
 #[inline(always)]
-fn sweep_narrow<I: Isa, E: PanelElement, const TALL: usize>(isa: I, args: &mut OneSpan<'_, E>) {
-    let (first, end) = (args.n_rows / TALL * TALL, args.n_rows);
-    rows::<I, E, TALL, 1>(isa, args, 0, first);
-    match end - first {
-        0 => (),
-        1 => rows::<I, E, 1, 2>(isa, args, first, end),
-        2 => rows::<I, E, 2, 2>(isa, args, first, end),
-        3 => rows::<I, E, 3, 1>(isa, args, first, end),
-        4 => rows::<I, E, 4, 1>(isa, args, first, end),
-        _ => rows::<I, E, 5, 1>(isa, args, first, end),
+fn sweep_even<I: Isa, E: PanelElement, const TALL: usize>(isa: I, args: &mut OneSpan<'_, E>) {
+    let n_rows = args.n_rows;
+    match n_rows {
+        1 => return rows::<I, E, 1, 2>(isa, args, 0, 1),
+        2 => return rows::<I, E, 2, 2>(isa, args, 0, 2),
+        _ => (),
+    }
+    let n_blocks = n_rows.div_ceil(TALL);
+    let (len, n_longer) = (n_rows / n_blocks, n_rows % n_blocks);
+    let longer = n_longer * (len + 1);
+    for panel in 0..args.n_panels {
+        of_len::<I, E, TALL>(isa, args, len + 1, 0..longer, panel);
+        of_len::<I, E, TALL>(isa, args, len, longer..n_rows, panel);
+    }
+}
+
+/// Rows `rows` by one panel in blocks of `len`, `TALL` at most.
+#[inline(always)]
+fn of_len<I: Isa, E: PanelElement, const TALL: usize>(
+    isa: I,
+    args: &mut OneSpan<'_, E>,
+    len: usize,
+    rows: Range<usize>,
+    panel: usize,
+) {
+    let panels = panel..panel + 1;
+    match len {
+        _ if rows.is_empty() => (),
+        3 => run_apart(isa, Blocks::<E, 3, 1> { args, rows, panels }),
+        4 => run_apart(isa, Blocks::<E, 4, 1> { args, rows, panels }),
+        5 => run_apart(isa, Blocks::<E, 5, 1> { args, rows, panels }),
+        _ => run_apart(isa, Blocks::<E, TALL, 1> { args, rows, panels }),
+    }
+}
+
+/// Some rows by some panels, `ROWS` by `PANELS` at a time. A kernel that is run apart where several shapes meet, lest the compiler keep sums in memory.
+struct Blocks<'a, 'b, E, const ROWS: usize, const PANELS: usize> {
+    args: &'b mut OneSpan<'a, E>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+}
+
+impl<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize> Kernel<I> for Blocks<'_, '_, E, ROWS, PANELS> {
+    #[inline(always)]
+    fn run(self, isa: I) {
+        let Self { args, rows, panels } = self;
+        for panel in panels.step_by(PANELS) {
+            for row in rows.clone().step_by(ROWS) {
+                block::<I, E, ROWS, PANELS>(isa, args, row, panel);
+            }
+        }
     }
 }
 
@@ -319,7 +362,9 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
         *chunks = args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0;
     }
     let mut ahead = panels;
-    if I::ASKS_FOR_NEXT && row == 0 {
+    // Of f32 nobody knows what comes next; and where more rows meet a panel it costs 5% of a product from the caches.
+    let asks = I::ASKS_FOR_NEXT && E::WIDENS && ROWS <= 4;
+    if asks && row == 0 {
         for (p, ahead) in ahead.iter_mut().enumerate() {
             *ahead = args.ahead(panel + p).unwrap_or(panels[p]);
         }
@@ -330,7 +375,7 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
         for p in 0..PANELS {
             // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
             (evens[p], odds[p]) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
-            if I::ASKS_FOR_NEXT {
+            if asks {
                 // Without a branch, for where there is one the compiler keeps sums in memory. SAFETY: as above.
                 isa.prefetch(unsafe { ahead[p].get_unchecked(pair) });
             }

@@ -58,7 +58,7 @@ pub struct Attention<'a, O> {
 }
 
 impl<O: LhsElement> Attention<'_, O> {
-    /// Runs the tasks of `plan`, which was made for `ragged`; `scratch(state)` is the thread's own.
+    /// Runs the tasks of `plan`, which was made for `ragged`, on as many threads as it is for; `scratch(state)` is the thread's own.
     pub fn run<I: Isa, S: Send>(
         &self,
         isa: I,
@@ -66,11 +66,12 @@ impl<O: LhsElement> Attention<'_, O> {
         states: &mut [S],
         scratch: impl Fn(&mut S) -> &mut AttentionScratch<I::Lhs> + Sync,
     ) {
-        let AttentionPlan { tasks, splits, parts, cascade, .. } = plan;
+        let AttentionPlan { n_threads, tasks, splits, parts, cascade, .. } = plan;
+        let n_states = states.len().min(*n_threads);
         let (tasks, splits, shared_tokens) = (&*tasks, &*splits, cascade.tokens());
         splits.iter().for_each(|split| split.remaining.store(split.n_tasks(), Ordering::Relaxed));
         let parts = Disjoint::new(parts);
-        for_each_task(states, tasks.len(), |state, i| {
+        for_each_task(&mut states[..n_states], tasks.len(), |state, i| {
             let task = &tasks[i];
             let block = Block { args: self, shared_tokens, task, scratch: scratch(state) };
             isa.run(Run { block, tasks, splits, parts: &parts });

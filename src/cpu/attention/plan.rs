@@ -12,6 +12,8 @@ use crate::spec::contract::CHUNK_LEN;
 const SPLIT_ROWS: usize = 16;
 /// Tasks per thread below which splitting pays.
 const TASKS_PER_THREAD: usize = 4;
+/// Work, as [`work`] counts it, up to which a second thread gains no more than a fork and its join cost: a row of SmolLM2-135M's heads over 64 tokens.
+const WORK_OF_ONE: usize = 64 * 9 * 64;
 /// Rows of a chunk for whose states there is room where sequences share their first chunks.
 const SHARED_ROWS: usize = 64;
 
@@ -93,6 +95,8 @@ pub struct PlanLimits {
 #[derive(Debug)]
 pub struct AttentionPlan {
     limits: PlanLimits,
+    /// Threads that the tasks are for: as many as there are, or one.
+    pub(super) n_threads: usize,
     pub(super) tasks: Vec<Task>,
     pub(super) splits: Vec<Split>,
     /// States of split blocks, `[state][row][2 + head_dim]`.
@@ -111,6 +115,7 @@ impl AttentionPlan {
         let split_room = max_states * state_len(SPLIT_ROWS.max(geometry.group), geometry.head_dim);
         Self {
             limits,
+            n_threads: limits.n_threads,
             // A group has at least two members, a task for each of them and for what they share, in each head.
             tasks: Vec::with_capacity(n_blocks + n_blocks / 2 + 2 * max_split),
             splits: Vec::with_capacity(max_split + n_blocks / 2),
@@ -131,7 +136,8 @@ impl AttentionPlan {
         self.tasks.clear();
         self.splits.clear();
         self.n_taken = 0;
-        let wanted = TASKS_PER_THREAD * self.limits.n_threads;
+        self.n_threads = if work(geometry, ragged) > WORK_OF_ONE { self.limits.n_threads } else { 1 };
+        let wanted = TASKS_PER_THREAD * self.n_threads;
         self.find_shared(geometry, ragged, wanted);
         let (mut block_rows, mut block_tokens, mut n_blocks);
         block_rows = self.limits.block_rows;
@@ -145,7 +151,7 @@ impl AttentionPlan {
             }
             block_rows /= 2;
         }
-        let n_parts = if self.limits.n_threads > 1 { wanted.div_ceil(n_blocks.max(1)) } else { 1 };
+        let n_parts = if self.n_threads > 1 { wanted.div_ceil(n_blocks.max(1)) } else { 1 };
         self.share(geometry, ragged, n_parts);
         for seq in 0..ragged.n_seqs() {
             if !self.cascade.shares(seq) {
@@ -264,6 +270,12 @@ pub fn state_len(n_rows: usize, head_dim: usize) -> usize {
     n_rows * (2 + head_dim)
 }
 
+/// Elements of queries times the keys that their sequence has; twice as many operations for scores, and again for values.
+fn work(geometry: &Geometry, ragged: &Ragged<'_>) -> usize {
+    let pairs: usize = (0..ragged.n_seqs()).map(|seq| ragged.rows(seq).len() * ragged.kv_len(seq)).sum();
+    pairs * geometry.n_kv_heads * geometry.group * geometry.head_dim
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,6 +338,19 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_short_context_is_one_thread_s() {
+        let geometry = Geometry { n_kv_heads: 3, group: 3, head_dim: 64, scale: 1.0, window: None };
+        let limits = PlanLimits { max_step_tokens: 1, max_len: 256, n_threads: 2, block_rows: 32, min_block_rows: 32 };
+        let mut plan = AttentionPlan::new(&geometry, limits);
+        for (len, n_threads) in [(1, 1), (64, 1), (65, 2), (1, 1)] {
+            let pages = [PageId(0), PageId(1)];
+            let ragged = Ragged { row_offsets: &[0, 1], starts: &[len - 1], page_offsets: &[0, 2], pages: &pages };
+            plan.make(&geometry, &ragged);
+            assert_eq!((plan.n_threads, plan.tasks.len()), (n_threads, 3), "{len} tokens");
         }
     }
 }
