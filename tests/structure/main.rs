@@ -55,7 +55,7 @@ const UNSAFE_FILES: [&str; 39] = [
     "src/cpu/pages/store.rs",
     "src/cpu/parallel.rs",
     "src/cpu/pointwise.rs",
-    "src/cpu/product.rs",
+    "src/cpu/product/vectors.rs",
     "src/cpu/quant/panels.rs",
     "src/cpu/quant/product.rs",
     "src/cpu/quant/rows.rs",
