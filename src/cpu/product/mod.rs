@@ -73,7 +73,8 @@ pub struct Span<'a, E> {
     pub depth: usize,
     /// The panels, as far apart as the product says, each `depth` deep from its start.
     pub panels: &'a [E],
-    /// Panels that the next product reads, as far apart, if they come from memory: asked for meanwhile by tables with [`Isa::ASKS_FOR_NEXT`].
+    /// Panels that the next product reads, as far apart, if they come from memory: asked for meanwhile by tables with
+    /// [`Isa::ASKS_FOR_NEXT`](super::isa::Isa::ASKS_FOR_NEXT).
     pub next: &'a [E],
 }
 
@@ -107,10 +108,11 @@ pub struct Product<'a, L, E> {
     pub layout: SumLayout,
     /// Whether to start from what `out` holds.
     pub accumulate: bool,
-    /// What vectors have to do meanwhile, on tables that may leave them time for it ([`Isa::MULTIPLIES_BESIDE`]).
+    /// What vectors have to do meanwhile, on tables that may leave them time for it
+    /// ([`Isa::MULTIPLIES_BESIDE`](super::isa::Isa::MULTIPLIES_BESIDE)).
     pub beside: Option<&'a mut dyn Beside>,
     /// Where the sums go in the end, instead of `out`, which then holds what they are on the way; only where
-    /// [`Isa::SUMS_IN_TILES`] is true.
+    /// [`Isa::SUMS_IN_TILES`](super::isa::Isa::SUMS_IN_TILES) is true.
     pub finished: Option<SharedRows<'a>>,
 }
 
