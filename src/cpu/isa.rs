@@ -50,7 +50,8 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
-    /// Whether a product asks for what is read next ([`Span::next`](super::product::Span)) line by line, for the hardware does not.
+    /// Whether a product asks for what is read next ([`Span::next`](super::product::Span::next)) line by line, for the hardware stops at each page of
+    /// memory.
     const ASKS_FOR_NEXT: bool = false;
 
     /// The table, if this machine has what it needs.

@@ -2,7 +2,6 @@
 //! way (`codes`).
 
 use super::block::Block;
-use super::keys::{CHUNK_PAGES, PageSpan};
 use super::products::{Scores, Values};
 use super::scratch::AttentionScratch;
 use super::softmax::Softmax;
@@ -12,6 +11,9 @@ use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::product::Span;
 
+/// Rows of a strip up to which memory is what its products wait for: those of decode.
+const ASKING_ROWS: usize = 8;
+
 impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Computes the states of a unit's rows over its keys.
     #[inline(always)]
@@ -20,11 +22,15 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
             return self.chunk_of_codes(isa, unit);
         }
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
-        let mut spans = [PageSpan::NONE; CHUNK_PAGES];
-        let n_spans = unit.spans().zip(&mut spans).map(|(span, place)| *place = span).count();
+        let (spans, n_spans) = unit.spans_at_once();
         let spans = &spans[..n_spans];
+        let asks = I::ASKS_FOR_NEXT && unit.strip.len() <= ASKING_ROWS;
         for (i, span) in spans.iter().enumerate() {
-            let next = spans.get(i + 1).map_or(unit.values_of(&spans[0]), |next| unit.keys_of(next)).panels;
+            let next = match spans.get(i + 1) {
+                _ if !asks => &[],
+                Some(next) => unit.keys_of(next).panels,
+                None => unit.values_of(&spans[0]).panels,
+            };
             let keys = Span { next, ..unit.keys_of(span) };
             Scores { unit, q, out: &mut strip.scores }.of(isa, span, keys, None);
         }
@@ -36,7 +42,11 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
             values.isolated(isa, isolation);
         } else {
             let of_pages = spans.iter().enumerate().map(|(i, span)| {
-                let next = spans.get(i + 1).map_or_else(|| unit.next_keys(), |next| unit.values_of(next).panels);
+                let next = match spans.get(i + 1) {
+                    _ if !asks => &[],
+                    Some(next) => unit.values_of(next).panels,
+                    None => unit.next_keys(),
+                };
                 Span { next, ..unit.values_of(span) }
             });
             values.of(isa, of_pages, false, None);

@@ -135,11 +135,7 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
         let AttentionScratch { q, strips: [strip, _], widened, scales, chunk_values, .. } = &mut *block.scratch;
         let depth = unit.keys.layer.layout.k_depth;
         take_scales(unit, scales);
-        let (mut spans, mut n_pages) = ([PageSpan::NONE; CHUNK_PAGES], 0);
-        for span in unit.spans() {
-            spans[n_pages] = span;
-            n_pages += 1;
-        }
+        let (spans, n_pages) = unit.spans_at_once();
         // The keys of all pages, then the values.
         let part = |i: usize| if i < n_pages { (Part::Keys, spans[i]) } else { (Part::Values, spans[i - n_pages]) };
         let [mut here, mut there] = widened.turns.each_mut();

@@ -83,7 +83,7 @@ pub struct PlanLimits {
     pub max_step_tokens: usize,
     /// Tokens of a context.
     pub max_len: usize,
-    /// Threads that tasks are made for.
+    /// Threads that tasks are made for at most.
     pub n_threads: usize,
     /// Rows (tokens by heads of a group) of a block at most.
     pub block_rows: usize,
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_context_is_one_thread_s() {
+    fn a_short_context_goes_to_one_thread() {
         let geometry = Geometry { n_kv_heads: 3, group: 3, head_dim: 64, scale: 1.0, window: None };
         let limits = PlanLimits { max_step_tokens: 1, max_len: 256, n_threads: 2, block_rows: 32, min_block_rows: 32 };
         let mut plan = AttentionPlan::new(&geometry, limits);

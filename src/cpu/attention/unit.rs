@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::keys::{Keys, PageSpan};
+use super::keys::{CHUNK_PAGES, Keys, PageSpan};
 use crate::cpu::product::Span;
 use crate::spec::contract::TILE_DEPTH;
 
@@ -39,6 +39,17 @@ impl<'a> Unit<'a> {
     #[inline(always)]
     pub fn spans(&self) -> impl Iterator<Item = PageSpan> + use<> {
         self.keys.page_spans(self.chunk, &self.tiles)
+    }
+
+    /// The spans in an array, and how many there are.
+    #[inline(always)]
+    pub fn spans_at_once(&self) -> ([PageSpan; CHUNK_PAGES], usize) {
+        let (mut spans, mut n_spans) = ([PageSpan::NONE; CHUNK_PAGES], 0);
+        for span in self.spans() {
+            spans[n_spans] = span;
+            n_spans += 1;
+        }
+        (spans, n_spans)
     }
 
     /// The keys of one of the spans, in a page of bf16.

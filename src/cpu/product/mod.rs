@@ -1,4 +1,4 @@
-//! The one inner loop: rows times packed panels. Matmul and both halves of attention are made of it.
+//! The one product: rows times packed panels. Matmul and both halves of attention are made of it.
 
 mod vectors;
 
@@ -73,8 +73,8 @@ pub struct Span<'a, E> {
     pub depth: usize,
     /// The panels, as far apart as the product says, each `depth` deep from its start.
     pub panels: &'a [E],
-    /// Panels that the next product reads, as far apart, if they come from memory: asked for meanwhile by tables with
-    /// [`Isa::ASKS_FOR_NEXT`](super::isa::Isa::ASKS_FOR_NEXT).
+    /// What is read after these panels and comes from memory, if anything: a hint. Tables with
+    /// [`Isa::ASKS_FOR_NEXT`](super::isa::Isa::ASKS_FOR_NEXT) ask meanwhile for the panels, and then for this, as if it lay as they do.
     pub next: &'a [E],
 }
 

@@ -55,9 +55,10 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
                     // Of twelve rows by two the compiler keeps the broadcasts of all rows at once, in memory.
                     24.. => sweep::<I, E, 8, 3, 4, 6>(isa, &mut args),
                     // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
-                    6.. if E::WIDENS => sweep_even::<I, E, 5>(isa, &mut args),
+                    6.. if E::WIDENS && args.next.is_empty() => sweep_even::<I, E, 5, false>(isa, &mut args),
+                    6.. if E::WIDENS => sweep_even::<I, E, 5, true>(isa, &mut args),
                     // f32 needs none to be widened.
-                    6.. => sweep_even::<I, E, 6>(isa, &mut args),
+                    6.. => sweep_even::<I, E, 6, false>(isa, &mut args),
                     _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
                 }
             }
@@ -90,12 +91,11 @@ struct OneSpan<'a, E> {
 }
 
 impl<'a, E> OneSpan<'a, E> {
-    /// What is asked for while panel `panel` is read: the panel some KiB after it, of this span or of what is read next, if that is known.
+    /// What is asked for while panel `panel` is read: the panel some KiB after it, of this span or of what is read next. None behind the end of that.
     #[inline(always)]
     fn ahead(&self, panel: usize) -> Option<&'a [[E; 32]]> {
         let distance = (BYTES_AHEAD / (self.depth * size_of::<[E; 16]>())).clamp(1, self.n_panels);
         let (panels, first) = match panel + distance {
-            _ if self.next.is_empty() => return None,
             ahead if ahead < self.n_panels => (self.panels, ahead),
             ahead => (self.next, ahead - self.n_panels),
         };
@@ -114,34 +114,36 @@ fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const 
     args: &mut OneSpan<'_, E>,
 ) {
     let n_tall = args.n_rows / TALL * TALL;
-    rows::<I, E, TALL, NARROW>(isa, args, 0, n_tall);
+    rows::<I, E, TALL, NARROW, false>(isa, args, 0, n_tall);
     let n_short = n_tall + (args.n_rows - n_tall) / SHORT * SHORT;
-    rows::<I, E, SHORT, WIDE>(isa, args, n_tall, n_short);
-    rows::<I, E, 1, WIDE>(isa, args, n_short, args.n_rows);
+    rows::<I, E, SHORT, WIDE, false>(isa, args, n_tall, n_short);
+    rows::<I, E, 1, WIDE, false>(isa, args, n_short, args.n_rows);
 }
 
-/// Rows in blocks of `TALL` at most, five or six, as even as can be, by one panel: so a panel is read and widened once for the few rows of decode, and
-/// no block is much smaller than others, for it takes as long. One row or two go by two panels.
+/// Rows in blocks of `TALL` at most, as even as can be, by one panel: so a panel is read and widened once for the few rows of decode, and no block is
+/// much smaller than others, for it takes as long. One row or two go by two panels. Where it `ASKS`, what comes next is asked for meanwhile, which
+/// costs a product from the caches 5%.
 #[inline(always)]
-fn sweep_even<I: Isa, E: PanelElement, const TALL: usize>(isa: I, args: &mut OneSpan<'_, E>) {
+fn sweep_even<I: Isa, E: PanelElement, const TALL: usize, const ASKS: bool>(isa: I, args: &mut OneSpan<'_, E>) {
+    const { assert!(TALL == 5 || TALL == 6, "blocks are of three to six rows") };
     let n_rows = args.n_rows;
     match n_rows {
-        1 => return rows::<I, E, 1, 2>(isa, args, 0, 1),
-        2 => return rows::<I, E, 2, 2>(isa, args, 0, 2),
+        1 => return rows::<I, E, 1, 2, ASKS>(isa, args, 0, 1),
+        2 => return rows::<I, E, 2, 2, ASKS>(isa, args, 0, 2),
         _ => (),
     }
     let n_blocks = n_rows.div_ceil(TALL);
     let (len, n_longer) = (n_rows / n_blocks, n_rows % n_blocks);
     let longer = n_longer * (len + 1);
     for panel in 0..args.n_panels {
-        of_len::<I, E, TALL>(isa, args, len + 1, 0..longer, panel);
-        of_len::<I, E, TALL>(isa, args, len, longer..n_rows, panel);
+        of_len::<I, E, TALL, ASKS>(isa, args, len + 1, 0..longer, panel);
+        of_len::<I, E, TALL, ASKS>(isa, args, len, longer..n_rows, panel);
     }
 }
 
 /// Rows `rows` by one panel in blocks of `len`, `TALL` at most.
 #[inline(always)]
-fn of_len<I: Isa, E: PanelElement, const TALL: usize>(
+fn of_len<I: Isa, E: PanelElement, const TALL: usize, const ASKS: bool>(
     isa: I,
     args: &mut OneSpan<'_, E>,
     len: usize,
@@ -150,32 +152,32 @@ fn of_len<I: Isa, E: PanelElement, const TALL: usize>(
 ) {
     match len {
         _ if rows.is_empty() => (),
-        3 => run_apart(isa, Blocks::<E, 3> { args, rows, panel }),
-        4 => run_apart(isa, Blocks::<E, 4> { args, rows, panel }),
-        5 => run_apart(isa, Blocks::<E, 5> { args, rows, panel }),
-        _ => run_apart(isa, Blocks::<E, TALL> { args, rows, panel }),
+        3 => run_apart(isa, Blocks::<E, 3, ASKS> { args, rows, panel }),
+        4 => run_apart(isa, Blocks::<E, 4, ASKS> { args, rows, panel }),
+        5 => run_apart(isa, Blocks::<E, 5, ASKS> { args, rows, panel }),
+        _ => run_apart(isa, Blocks::<E, TALL, ASKS> { args, rows, panel }),
     }
 }
 
 /// Rows by one panel, `ROWS` at a time: a kernel that is run apart, for where several shapes meet in a function the compiler keeps sums in memory.
-struct Blocks<'a, 'b, E, const ROWS: usize> {
+struct Blocks<'a, 'b, E, const ROWS: usize, const ASKS: bool> {
     args: &'b mut OneSpan<'a, E>,
     rows: Range<usize>,
     panel: usize,
 }
 
-impl<I: Isa, E: PanelElement, const ROWS: usize> Kernel<I> for Blocks<'_, '_, E, ROWS> {
+impl<I: Isa, E: PanelElement, const ROWS: usize, const ASKS: bool> Kernel<I> for Blocks<'_, '_, E, ROWS, ASKS> {
     #[inline(always)]
     fn run(self, isa: I) {
         for row in self.rows.step_by(ROWS) {
-            block::<I, E, ROWS, 1>(isa, self.args, row, self.panel);
+            block::<I, E, ROWS, 1, ASKS>(isa, self.args, row, self.panel);
         }
     }
 }
 
 /// Rows `first..end`, `ROWS` by `PANELS` panels at a time; panels that are left one by one.
 #[inline(always)]
-fn rows<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
+fn rows<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
     isa: I,
     args: &mut OneSpan<'_, E>,
     first: usize,
@@ -187,20 +189,20 @@ fn rows<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
     let mut panel = 0;
     while panel + PANELS <= args.n_panels {
         for row in (first..end).step_by(ROWS) {
-            block::<I, E, ROWS, PANELS>(isa, args, row, panel);
+            block::<I, E, ROWS, PANELS, ASKS>(isa, args, row, panel);
         }
         panel += PANELS;
     }
     for panel in panel..args.n_panels {
         for row in (first..end).step_by(ROWS) {
-            block::<I, E, ROWS, 1>(isa, args, row, panel);
+            block::<I, E, ROWS, 1, ASKS>(isa, args, row, panel);
         }
     }
 }
 
 /// `ROWS` rows by `PANELS` panels, all sums in registers.
 #[inline(always)]
-fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
+fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
     isa: I,
     args: &mut OneSpan<'_, E>,
     row: usize,
@@ -225,9 +227,7 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
         *chunks = args.panels[(panel + p) * args.panel_stride..][..args.depth * 16].as_chunks().0;
     }
     let mut ahead = panels;
-    // Of f32 nobody knows what comes next; and where more rows meet a panel it costs 5% of a product from the caches.
-    let asks = I::ASKS_FOR_NEXT && E::WIDENS && ROWS <= 4;
-    if asks && row == 0 {
+    if ASKS && row == 0 {
         for (p, ahead) in ahead.iter_mut().enumerate() {
             *ahead = args.ahead(panel + p).unwrap_or(panels[p]);
         }
@@ -238,7 +238,7 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize>(
         for p in 0..PANELS {
             // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
             (evens[p], odds[p]) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
-            if asks {
+            if ASKS {
                 // Without a branch, for where there is one the compiler keeps sums in memory.
                 // SAFETY: what `OneSpan::ahead` answers has depth / 2 chunks too.
                 isa.prefetch(unsafe { ahead[p].get_unchecked(pair) });
