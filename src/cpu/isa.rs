@@ -50,9 +50,9 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
-    /// Whether a product asks for what is read next ([`Span::next`](super::product::Span::next)) line by line, for the hardware stops at each page of
-    /// memory.
-    const ASKS_FOR_NEXT: bool = false;
+    /// Whether a product of few rows asks for its panels some KiB ahead, line by line, and for what is read after them
+    /// ([`Span::next`](super::product::Span::next)): the hardware stops at each page of memory.
+    const ASKS_AHEAD: bool = false;
 
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;

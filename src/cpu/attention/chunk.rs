@@ -9,10 +9,7 @@ use super::soon::Soon;
 use super::unit::Unit;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::product::Span;
-
-/// Rows of a strip up to which memory is what its products wait for: those of decode.
-const ASKING_ROWS: usize = 8;
+use crate::cpu::product::{ASKING_ROWS, Span};
 
 impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Computes the states of a unit's rows over its keys.
@@ -24,7 +21,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
         let (spans, n_spans) = unit.spans_at_once();
         let spans = &spans[..n_spans];
-        let asks = I::ASKS_FOR_NEXT && unit.strip.len() <= ASKING_ROWS;
+        let asks = I::ASKS_AHEAD && unit.strip.len() <= ASKING_ROWS;
         for (i, span) in spans.iter().enumerate() {
             let next = match spans.get(i + 1) {
                 _ if !asks => &[],

@@ -4,7 +4,7 @@
 //! are computed. The beginning of each page of memory is enough, for the hardware goes on from there. Beside products on tiles they are asked for one
 //! by one, since all at once cost decode 3% there; where vectors multiply, all at once right before softmax, and only the first line of each. Only the
 //! first strip of a block asks, for the others find keys and values in the cache; and only where they are bf16, since codes are asked for where they
-//! are widened. What few rows read, `avx2` asks for line by line besides ([`Isa::ASKS_FOR_NEXT`]).
+//! are widened. What few rows read, `avx2` asks for line by line besides ([`Isa::ASKS_AHEAD`]).
 
 use std::ops::Range;
 

@@ -73,10 +73,12 @@ pub struct Span<'a, E> {
     pub depth: usize,
     /// The panels, as far apart as the product says, each `depth` deep from its start.
     pub panels: &'a [E],
-    /// What is read after these panels and comes from memory, if anything: a hint. Tables with
-    /// [`Isa::ASKS_FOR_NEXT`](super::isa::Isa::ASKS_FOR_NEXT) ask meanwhile for the panels, and then for this, as if it lay as they do.
+    /// What is read after these panels and comes from memory, if anything: a hint, for tables with [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD).
     pub next: &'a [E],
 }
+
+/// Rows up to which a product waits for memory rather than for arithmetic, and asks ahead on tables that do.
+pub const ASKING_ROWS: usize = 8;
 
 /// Work that is done beside a product on tiles, which leave most of a core to vectors.
 pub trait Beside {

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::Product;
+use super::{ASKING_ROWS, Product};
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::panel::PanelElement;
@@ -55,8 +55,10 @@ impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
                     // Of twelve rows by two the compiler keeps the broadcasts of all rows at once, in memory.
                     24.. => sweep::<I, E, 8, 3, 4, 6>(isa, &mut args),
                     // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
-                    6.. if E::WIDENS && args.next.is_empty() => sweep_even::<I, E, 5, false>(isa, &mut args),
-                    6.. if E::WIDENS => sweep_even::<I, E, 5, true>(isa, &mut args),
+                    6.. if E::WIDENS && I::ASKS_AHEAD && n_rows <= ASKING_ROWS => {
+                        sweep_even::<I, E, 5, true>(isa, &mut args)
+                    }
+                    6.. if E::WIDENS => sweep_even::<I, E, 5, false>(isa, &mut args),
                     // f32 needs none to be widened.
                     6.. => sweep_even::<I, E, 6, false>(isa, &mut args),
                     _ => sweep::<I, E, 3, 1, 1, 3>(isa, &mut args),
@@ -91,15 +93,16 @@ struct OneSpan<'a, E> {
 }
 
 impl<'a, E> OneSpan<'a, E> {
-    /// What is asked for while panel `panel` is read: the panel some KiB after it, of this span or of what is read next. None behind the end of that.
+    /// What is asked for while panel `panel` is read: as much from some KiB further on, behind the panels from what is read next. None if that ends
+    /// before.
     #[inline(always)]
     fn ahead(&self, panel: usize) -> Option<&'a [[E; 32]]> {
-        let distance = (BYTES_AHEAD / (self.depth * size_of::<[E; 16]>())).clamp(1, self.n_panels);
-        let (panels, first) = match panel + distance {
-            ahead if ahead < self.n_panels => (self.panels, ahead),
-            ahead => (self.next, ahead - self.n_panels),
+        let first = panel * self.panel_stride + BYTES_AHEAD / size_of::<E>();
+        let (memory, first) = match first.checked_sub(self.panels.len()) {
+            Some(first) => (self.next, first),
+            None => (self.panels, first),
         };
-        Some(panels.get(first * self.panel_stride..)?.get(..self.depth * 16)?.as_chunks().0)
+        Some(memory.get(first..)?.get(..self.depth * 16)?.as_chunks().0)
     }
 }
 
@@ -121,7 +124,7 @@ fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const 
 }
 
 /// Rows in blocks of `TALL` at most, as even as can be, by one panel: so a panel is read and widened once for the few rows of decode, and no block is
-/// much smaller than others, for it takes as long. One row or two go by two panels. Where it `ASKS`, what comes next is asked for meanwhile, which
+/// much smaller than others, for it takes as long. One row or two go by two panels. Where it `ASKS`, memory is asked for ahead of what is read, which
 /// costs a product from the caches 5%.
 #[inline(always)]
 fn sweep_even<I: Isa, E: PanelElement, const TALL: usize, const ASKS: bool>(isa: I, args: &mut OneSpan<'_, E>) {

@@ -76,7 +76,7 @@ impl Isa for Avx2 {
     const L1_ROOF: &'static str = "fma256-l1";
     const ACCUMULATORS: usize = 6;
     const ATTENTION_ROWS: usize = 32;
-    const ASKS_FOR_NEXT: bool = true;
+    const ASKS_AHEAD: bool = true;
     const TASK_PANELS: usize = 12;
     const MIN_TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 320;
