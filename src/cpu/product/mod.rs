@@ -77,7 +77,8 @@ pub struct Span<'a, E> {
     pub next: &'a [E],
 }
 
-/// Rows up to which a product waits for memory rather than for arithmetic, and asks ahead on tables that do.
+/// Rows up to which a product waits for memory rather than for arithmetic, and asks ahead on tables that do: 8 gain a tenth or two by it on `avx2`, more were
+/// not tried.
 pub const ASKING_ROWS: usize = 8;
 
 /// Work that is done beside a product on tiles, which leave most of a core to vectors.
