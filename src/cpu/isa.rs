@@ -54,6 +54,9 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// ([`Span::next`](super::product::Span::next)): the hardware stops at each page of memory.
     const ASKS_AHEAD: bool = false;
 
+    /// Whether attention has [`Isa::code_product`] for blocks of one strip, instead of widening codes first.
+    const MULTIPLIES_CODES: bool = false;
+
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
 
@@ -87,13 +90,20 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// `if x < limit { 0 } else { p * 2^n }`, where that is a normal number; `n` is given as a number, and as `n + 127` in the low bits of `biased`.
     fn scale_unless_lt(self, x: Self::V, limit: Self::V, p: Self::V, n: Self::V, biased: Self::V) -> Self::V;
 
-    /// Widens codes, i8 as bytes, to bf16: exact.
+    /// Widens two rows of codes, i8 as bytes, to sixteen interleaved pairs of bf16: exact.
     #[inline(always)]
     fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
         // As f32, whose lower half is zero.
-        for (out, code) in out.iter_mut().zip(codes) {
-            *out = (f32::from(*code as i8).to_bits() >> 16) as u16;
+        let widen = |code: u8| (f32::from(code as i8).to_bits() >> 16) as u16;
+        for (col, pair) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            *pair = [widen(codes[col]), widen(codes[16 + col])];
         }
+    }
+
+    /// Sixteen codes, i8 as bytes.
+    #[inline(always)]
+    fn load_codes(self, x: &[u8; 16]) -> Self::V {
+        self.load(&x.map(|code| f32::from(code as i8)))
     }
 
     /// Stores the lowest byte of each lane's bits.
@@ -149,6 +159,11 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// Rows times bf16 panels; between [`Isa::begin_products`] of at least as many rows and [`Isa::end_products`], with no [`Isa::quant_product`]
     /// since.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
+
+    /// Rows times panels of codes, i8 as bytes; only where [`Isa::MULTIPLIES_CODES`] is true.
+    fn code_product(self, _args: Product<'_, Self::Lhs, u8>) {
+        unreachable!("codes are widened first");
+    }
 
     /// Whether [`Isa::quant_product`] of so many rows with these weights takes the rows' codes in tiles.
     #[inline(always)]

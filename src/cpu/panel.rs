@@ -2,28 +2,25 @@
 //!
 //! A panel is 16 columns of `W^T`, contiguous along the depth, which is padded with zeros to a multiple of 32. bf16 comes in pairs of depth,
 //! `[depth / 2][16 columns][2]`: 32 of depth are one AMX tile as `TDPBF16PS` takes it, one KiB; and for plain vectors one load of 64
-//! bytes widens with a shift and a mask into two vectors. f32 is `[depth][16 columns]`.
+//! bytes widens with a shift and a mask into two vectors. f32 is `[depth][16 columns]`, and so are codes of keys and values.
 
 use rayon::prelude::*;
 
-use super::buffer::{Buffer, Plain};
+use super::buffer::Buffer;
 use super::columns::Columns;
 use super::disjoint::SharedRows;
 use super::isa::Isa;
 use super::lhs::LhsElement;
 use super::matrix::{Block, Matrix};
-use super::product::{Product, Span, SumLayout};
+use super::product::{Element, Product, Span, SumLayout};
 use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::{PANEL_COLS, TILE_DEPTH};
 
 /// An element of a packed panel.
-pub trait PanelElement: Plain {
+pub trait PanelElement: Element {
     /// Its name in files and reports.
     const DTYPE: WeightDtype;
-
-    /// Whether a product takes registers to widen it.
-    const WIDENS: bool;
 
     /// What the left operand of a product with it is rounded to.
     type Lhs<I: Isa>: LhsElement;
@@ -33,12 +30,6 @@ pub trait PanelElement: Plain {
 
     /// Rows times panels.
     fn product<I: Isa>(isa: I, args: Product<'_, Self::Lhs<I>, Self>);
-
-    /// Two consecutive rows of a panel, widened.
-    fn pair<I: Isa>(isa: I, x: &[Self; 32]) -> (I::V, I::V);
-
-    /// Where element `k` of column `col` lies in panels of `depth`.
-    fn index(col: usize, k: usize, depth: usize) -> usize;
 
     /// Rounds to nearest even.
     fn from_f32(x: f32) -> Self;
@@ -50,7 +41,6 @@ pub trait PanelElement: Plain {
 /// bf16, as its bits.
 impl PanelElement for u16 {
     const DTYPE: WeightDtype = WeightDtype::Bf16;
-    const WIDENS: bool = true;
     type Lhs<I: Isa> = I::Lhs;
 
     #[inline(always)]
@@ -66,16 +56,6 @@ impl PanelElement for u16 {
     }
 
     #[inline(always)]
-    fn pair<I: Isa>(isa: I, x: &[u16; 32]) -> (I::V, I::V) {
-        isa.load_pairs(x)
-    }
-
-    #[inline(always)]
-    fn index(col: usize, k: usize, depth: usize) -> usize {
-        (col / PANEL_COLS) * PANEL_COLS * depth + (k / 2) * 2 * PANEL_COLS + (col % PANEL_COLS) * 2 + k % 2
-    }
-
-    #[inline(always)]
     fn from_f32(x: f32) -> u16 {
         half::bf16::from_f32(x).to_bits()
     }
@@ -88,7 +68,6 @@ impl PanelElement for u16 {
 
 impl PanelElement for f32 {
     const DTYPE: WeightDtype = WeightDtype::F32;
-    const WIDENS: bool = false;
     type Lhs<I: Isa> = f32;
 
     #[inline(always)]
@@ -99,17 +78,6 @@ impl PanelElement for f32 {
     #[inline(always)]
     fn product<I: Isa>(isa: I, args: Product<'_, f32, f32>) {
         isa.run(args);
-    }
-
-    #[inline(always)]
-    fn pair<I: Isa>(isa: I, x: &[f32; 32]) -> (I::V, I::V) {
-        let (even, odd) = x.split_at(16);
-        (isa.load(even.first_chunk().unwrap()), isa.load(odd.first_chunk().unwrap()))
-    }
-
-    #[inline(always)]
-    fn index(col: usize, k: usize, depth: usize) -> usize {
-        (col / PANEL_COLS) * PANEL_COLS * depth + k * PANEL_COLS + col % PANEL_COLS
     }
 
     #[inline(always)]

@@ -26,6 +26,7 @@ impl Isa for Portable {
     const L1_ROOF: &'static str = "portable-l1";
     const ACCUMULATORS: usize = 3;
     const ATTENTION_ROWS: usize = 24;
+    const MULTIPLIES_CODES: bool = true;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
 
@@ -122,6 +123,11 @@ impl Isa for Portable {
 
     #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
+        self.run(args);
+    }
+
+    #[inline(always)]
+    fn code_product(self, args: Product<'_, f32, u8>) {
         self.run(args);
     }
 

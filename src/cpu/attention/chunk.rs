@@ -4,8 +4,8 @@
 use super::block::Block;
 use super::products::{Scores, Values};
 use super::scratch::AttentionScratch;
-use super::softmax::Softmax;
 use super::soon::Soon;
+use super::stored::Stored;
 use super::unit::Unit;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
@@ -16,8 +16,15 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     #[inline(always)]
     pub(super) fn chunk<I: Isa<Lhs = L>>(&mut self, isa: I, unit: &Unit<'a>) {
         if unit.keys.layer.is_int8() {
-            return self.chunk_of_codes(isa, unit);
+            self.chunk_of_codes(isa, unit);
+        } else {
+            self.chunk_as_stored::<I, u16>(isa, unit);
         }
+    }
+
+    /// The same for pages of `E`, which products take as it is stored.
+    #[inline(always)]
+    pub(super) fn chunk_as_stored<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, unit: &Unit<'a>) {
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
         let (spans, n_spans) = unit.spans_at_once();
         let spans = &spans[..n_spans];
@@ -25,15 +32,15 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         for (i, span) in spans.iter().enumerate() {
             let next = match spans.get(i + 1) {
                 _ if !asks => &[],
-                Some(next) => unit.keys_of(next).panels,
-                None => unit.values_of(&spans[0]).panels,
+                Some(next) => unit.keys_of::<E>(next).panels,
+                None => unit.values_of::<E>(&spans[0]).panels,
             };
             let keys = Span { next, ..unit.keys_of(span) };
             Scores { unit, q, out: &mut strip.scores }.of(isa, span, keys, None);
         }
-        let mut soon = Soon::values(unit);
+        let mut soon = Soon::<E>::values(unit);
         while soon.ask(isa) {}
-        Softmax::<I, false>::new(isa, unit.clone(), strip, scales).finish(isa);
+        E::softmax(isa, unit, strip, scales);
         let mut values = Values { unit, probs: &strip.probs, out: chunk_values };
         if unit.maybe_not_finite() {
             values.isolated(isa, isolation);
@@ -44,7 +51,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
                     Some(next) => unit.values_of(next).panels,
                     None => unit.next_keys(),
                 };
-                Span { next, ..unit.values_of(span) }
+                Span { next, ..unit.values_of::<E>(span) }
             });
             values.of(isa, of_pages, false, None);
         }

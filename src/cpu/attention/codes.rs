@@ -1,9 +1,9 @@
 //! Keys and values that are stored as codes.
 //!
-//! They are widened (`widen`) and meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of values
-//! into the weights. Where a block is one strip, as in decode, each part of a page, its keys or its values, is widened beside the product of the part
-//! before it, into one of two places that stay in the first cache for heads of up to 128. Where strips follow each other, a chunk is widened once for
-//! all of them.
+//! They meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of values into the weights. Tiles
+//! take no codes, so these are widened first (`widen`): where a block is one strip, as in decode, each part of a page, its keys or its values, beside
+//! the product of the part before it, into one of two places that stay in the first cache for heads of up to 128. Vectors widen in registers, which is
+//! faster for one strip ([`Isa::MULTIPLIES_CODES`]). Where strips follow each other, a chunk is widened once for all of them.
 //!
 //! All of it is compiled apart from what runs on pages of bf16 ([`run_apart`]), which was 4% slower otherwise.
 
@@ -34,6 +34,8 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     pub(super) fn chunk_of_codes<I: Isa<Lhs = L>>(&mut self, isa: I, unit: &Unit<'a>) {
         if self.has_strips::<I>() {
             run_apart(isa, OfChunk { block: self.again(), unit });
+        } else if I::MULTIPLIES_CODES {
+            run_apart(isa, AsStored { block: self.again(), unit });
         } else {
             run_apart(isa, OfPages { block: self.again(), unit });
         }
@@ -56,24 +58,22 @@ impl<'a> Keys<'a> {
     /// The head's part of a page of codes.
     #[inline(always)]
     fn codes(&self, page: PageId) -> Int8Head<'a> {
-        match self.layer.head(page, self.task.kv_head as usize) {
+        match self.head(page) {
             Head::Int8(head) => head,
             Head::Bf16(_) => unreachable!("the layer's pages are codes"),
         }
     }
 
-    /// Codes to ask for while the values of a page of a chunk are widened: the keys of the page that has its place in the next chunk, if that is the
-    /// block's. Its scales, a few lines, are asked for here.
+    /// The page that has a span's place in the next chunk, if that is the block's. Its scales, a few lines, are asked for.
     #[inline(always)]
-    fn ask_ahead<I: Isa>(&self, isa: I, chunk: usize, span: &PageSpan) -> &'a [u8] {
+    fn next_codes<I: Isa>(&self, isa: I, chunk: usize, span: &PageSpan) -> Option<Int8Head<'a>> {
         let table = self.ragged.page_table(self.task.seq as usize);
-        let next = table.get((chunk + 1) * CHUNK_PAGES + span.page_in_chunk());
-        let Some(page) = next.filter(|_| chunk + 1 < self.task.end_chunk as usize) else { return &[] };
-        let head = self.codes(*page);
+        let page = table.get((chunk + 1) * CHUNK_PAGES + span.page_in_chunk());
+        let head = self.codes(*page.filter(|_| chunk + 1 < self.task.end_chunk as usize)?);
         for scales in [head.k_scales, head.v_scales] {
             scales.iter().step_by(SCALES_OF_LINE).for_each(|scale| isa.prefetch_far(scale));
         }
-        head.keys
+        Some(head)
     }
 }
 
@@ -91,7 +91,7 @@ impl<I: Isa, O: LhsElement> Kernel<I> for WidenChunk<'_, '_, I::Lhs, O> {
     fn run(self, isa: I) {
         let unit = Unit::new(self.block.keys(), self.chunk, 0..self.block.n_rows());
         let AttentionScratch { widened, scales, .. } = &mut *self.block.scratch;
-        take_scales(&unit, scales);
+        take_scales(isa, &unit, scales);
         for span in unit.spans() {
             let (keys, values) = widened.page_mut(span.page_in_chunk());
             begin(isa, &unit, (Part::Keys, span), keys).finish(isa);
@@ -134,7 +134,7 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
         let Self { block, unit } = self;
         let AttentionScratch { q, strips: [strip, _], widened, scales, chunk_values, .. } = &mut *block.scratch;
         let depth = unit.keys.layer.layout.k_depth;
-        take_scales(unit, scales);
+        take_scales(isa, unit, scales);
         let (spans, n_pages) = unit.spans_at_once();
         // The keys of all pages, then the values.
         let part = |i: usize| if i < n_pages { (Part::Keys, spans[i]) } else { (Part::Values, spans[i - n_pages]) };
@@ -167,6 +167,24 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
     }
 }
 
+/// A unit whose strip is all of the block, and whose codes are multiplied as they lie.
+struct AsStored<'a, 'b, L, O> {
+    block: Block<'a, 'b, L, O>,
+    unit: &'b Unit<'a>,
+}
+
+impl<I: Isa, O: LhsElement> Kernel<I> for AsStored<'_, '_, I::Lhs, O> {
+    #[inline(always)]
+    fn run(self, isa: I) {
+        let Self { mut block, unit } = self;
+        for span in unit.spans() {
+            unit.keys.next_codes(isa, unit.chunk, &span);
+        }
+        take_scales(isa, unit, &mut block.scratch.scales);
+        block.chunk_as_stored::<I, u8>(isa, unit);
+    }
+}
+
 /// What of a page is widened at a time.
 #[derive(Clone, Copy)]
 enum Part {
@@ -180,15 +198,18 @@ fn begin<'w, I: Isa>(isa: I, unit: &Unit<'w>, (part, span): (Part, PageSpan), ou
     let head = unit.keys.codes(span.page);
     match part {
         Part::Keys => Widening::new(head.keys, out, head.values),
-        Part::Values => Widening::new(head.values, out, unit.keys.ask_ahead(isa, unit.chunk, &span)),
+        Part::Values => {
+            let next = unit.keys.next_codes(isa, unit.chunk, &span);
+            Widening::new(head.values, out, next.map_or(&[], |head| head.keys))
+        }
     }
 }
 
 /// Takes in the scales of a unit's pages.
 #[inline(always)]
-fn take_scales(unit: &Unit<'_>, scales: &mut Scales) {
+fn take_scales<I: Isa>(isa: I, unit: &Unit<'_>, scales: &mut Scales) {
     for span in unit.spans() {
         let factor = unit.keys.geometry.exponent_factor();
-        scales.take(span.page_in_chunk(), &unit.keys.codes(span.page), factor);
+        scales.take(isa, span.page_in_chunk(), &unit.keys.codes(span.page), factor);
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::plan::Task;
 use super::scratch::Geometry;
+use super::stored::Stored;
 use crate::cpu::pages::{Head, LayerView};
 use crate::cpu::product::Span;
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
@@ -49,13 +50,13 @@ impl PageSpan {
 
     /// The span as the right operand of a product with its page's keys, which are `depth` deep.
     #[inline(always)]
-    pub fn of_keys<'a>(&self, keys: &'a [u16], depth: usize) -> Span<'a, u16> {
+    pub fn of_keys<'a, E>(&self, keys: &'a [E], depth: usize) -> Span<'a, E> {
         Span { first_k: 0, depth, panels: &keys[self.first_slot() * depth..], next: &[] }
     }
 
     /// The span as a part of the depth of a product with its page's values.
     #[inline(always)]
-    pub fn of_values<'a>(&self, values: &'a [u16]) -> Span<'a, u16> {
+    pub fn of_values<'a, E>(&self, values: &'a [E]) -> Span<'a, E> {
         Span { first_k: self.first, depth: self.len, panels: &values[self.first_slot() * PANEL_COLS..], next: &[] }
     }
 }
@@ -89,12 +90,15 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// The key panels and the value panels of a span's page of bf16.
+    /// The head's part of a page.
     #[inline(always)]
-    pub fn panels(&self, span: &PageSpan) -> (&'a [u16], &'a [u16]) {
-        match self.layer.head(span.page, self.task.kv_head as usize) {
-            Head::Bf16(panels) => panels.split_at(self.layer.layout.k_len()),
-            Head::Int8(_) => unreachable!("codes are widened first"),
-        }
+    pub fn head(&self, page: PageId) -> Head<'a> {
+        self.layer.head(page, self.task.kv_head as usize)
+    }
+
+    /// The key panels and the value panels of a span's page, which holds `E`.
+    #[inline(always)]
+    pub fn panels<E: Stored>(&self, span: &PageSpan) -> (&'a [E], &'a [E]) {
+        E::panels(self.head(span.page), self.layer.layout.k_len())
     }
 }

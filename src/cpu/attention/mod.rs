@@ -22,6 +22,7 @@ mod scratch;
 mod softmax;
 mod soon;
 mod state;
+mod stored;
 mod unit;
 mod widen;
 

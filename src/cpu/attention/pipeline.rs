@@ -67,7 +67,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
             if unit.maybe_not_finite() {
                 values.isolated(isa, isolation);
             } else {
-                let of_pages = unit.spans().map(|span| unit.values_of(&span));
+                let of_pages = unit.spans().map(|span| unit.values_of::<u16>(&span));
                 values.of(isa, of_pages, false, Some(&mut vectors));
             }
             state.take(isa, unit, (max, sum), chunk_values, apart);
@@ -75,7 +75,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         if let Some(unit) = &turn.scored {
             vectors.soon = turn.weighed.as_ref().map(Soon::values).unwrap_or_default();
             for span in unit.spans() {
-                Scores { unit, q, out: scores }.of(isa, &span, unit.keys_of(&span), Some(&mut vectors));
+                Scores { unit, q, out: scores }.of(isa, &span, unit.keys_of::<u16>(&span), Some(&mut vectors));
             }
         }
         vectors.finish();
@@ -87,7 +87,7 @@ struct Vectors<'a, I: Isa> {
     isa: I,
     softmax: Option<Softmax<'a, I, false>>,
     /// What the next product reads.
-    soon: Soon<'a>,
+    soon: Soon<'a, u16>,
 }
 
 impl<I: Isa> Vectors<'_, I> {

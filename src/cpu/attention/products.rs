@@ -9,10 +9,10 @@ use std::ops::Range;
 
 use super::keys::{CHUNK_PAGES, PageSpan};
 use super::scratch::{Isolation, strip_layout};
+use super::stored::Stored;
 use super::unit::Unit;
 use crate::cpu::isa::Isa;
-use crate::cpu::panel::PanelElement;
-use crate::cpu::product::{Beside, Product, Span};
+use crate::cpu::product::{Beside, Element, Product, Span};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
 
 /// `q k^T` of a strip.
@@ -27,15 +27,15 @@ pub struct Scores<'a, L> {
 impl<L> Scores<'_, L> {
     /// For the keys of a span.
     #[inline(always)]
-    pub fn of<I: Isa<Lhs = L>>(
+    pub fn of<I: Isa<Lhs = L>, E: Stored>(
         &mut self,
         isa: I,
         span: &PageSpan,
-        keys: Span<'_, u16>,
+        keys: Span<'_, E>,
         beside: Option<&mut dyn Beside>,
     ) {
         let layout = strip_layout::<I>(CHUNK_LEN / PANEL_COLS);
-        isa.product(Product {
+        let product = Product {
             lhs: self.q,
             lhs_depth: keys.depth,
             first_row: self.unit.strip.start,
@@ -48,7 +48,8 @@ impl<L> Scores<'_, L> {
             accumulate: false,
             beside: beside.map(|beside| beside as _),
             finished: None,
-        });
+        };
+        E::product(isa, product);
     }
 }
 
@@ -64,10 +65,10 @@ pub struct Values<'a, L> {
 impl<L> Values<'_, L> {
     /// For some values of the chunk, onto what there is if `accumulate` says so.
     #[inline(always)]
-    pub fn of<'v, I: Isa<Lhs = L>>(
+    pub fn of<'v, I: Isa<Lhs = L>, E: Stored>(
         &mut self,
         isa: I,
-        values: impl Iterator<Item = Span<'v, u16>>,
+        values: impl Iterator<Item = Span<'v, E>>,
         accumulate: bool,
         beside: Option<&mut dyn Beside>,
     ) {
@@ -89,7 +90,7 @@ impl<L> Values<'_, L> {
         for span in self.unit.spans() {
             for token in strip.start / group..strip.end.div_ceil(group) {
                 let seen = keys.visible(*chunk, token * group);
-                let (_, values) = keys.panels(&span);
+                let (_, values) = keys.panels::<u16>(&span);
                 clean(&mut apart.values, values, head_dim, span.first - span.first_slot(), &seen);
                 apart.out.copy_from_slice(self.out);
                 let mut of_token = Values { out: &mut apart.out, ..*self };
@@ -106,15 +107,15 @@ impl<L> Values<'_, L> {
 
     /// Weights times the values of some spans, whose panels are `[PAGE_LEN]` deep.
     #[inline(always)]
-    fn product<I: Isa<Lhs = L>>(
+    fn product<I: Isa<Lhs = L>, E: Stored>(
         &mut self,
         isa: I,
-        spans: &[Span<'_, u16>],
+        spans: &[Span<'_, E>],
         accumulate: bool,
         beside: Option<&mut dyn Beside>,
     ) {
         let n_panels = self.unit.keys.geometry.head_dim / PANEL_COLS;
-        isa.product(Product {
+        let product = Product {
             lhs: self.probs,
             lhs_depth: CHUNK_LEN,
             first_row: 0,
@@ -127,7 +128,8 @@ impl<L> Values<'_, L> {
             accumulate,
             beside: beside.map(|beside| beside as _),
             finished: None,
-        });
+        };
+        E::product(isa, product);
     }
 }
 
@@ -136,7 +138,7 @@ fn clean(out: &mut [u16], values: &[u16], head_dim: usize, first_key: usize, see
     out.copy_from_slice(values);
     for slot in (0..PAGE_LEN).filter(|slot| !seen.contains(&(first_key + slot))) {
         for dim in 0..head_dim {
-            out[<u16 as PanelElement>::index(dim, slot, PAGE_LEN)] = 0;
+            out[<u16 as Element>::index(dim, slot, PAGE_LEN)] = 0;
         }
     }
 }

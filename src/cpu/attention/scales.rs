@@ -23,13 +23,15 @@ impl Scales {
 
     /// Takes in those of a page of the chunk; scores are multiplied with `scale`.
     #[inline(always)]
-    pub fn take(&mut self, page_in_chunk: usize, head: &Int8Head<'_>, scale: f32) {
+    pub fn take<I: Isa>(&mut self, isa: I, page_in_chunk: usize, head: &Int8Head<'_>, scale: f32) {
         let slots = page_in_chunk * PAGE_LEN..(page_in_chunk + 1) * PAGE_LEN;
-        for (factor, k_scale) in self.factors[slots.clone()].iter_mut().zip(head.k_scales) {
-            *factor = f32::from_le_bytes(*k_scale) * scale;
+        let factors = self.factors[slots.clone()].as_chunks_mut::<PANEL_COLS>().0;
+        for (factors, k_scales) in factors.iter_mut().zip(head.k_scales.as_chunks().0) {
+            isa.store(isa.mul(isa.load(&numbers(k_scales)), isa.splat(scale)), factors);
         }
-        for (scale, v_scale) in self.values[slots].iter_mut().zip(head.v_scales) {
-            *scale = f32::from_le_bytes(*v_scale);
+        let values = self.values[slots].as_chunks_mut::<PANEL_COLS>().0;
+        for (values, v_scales) in values.iter_mut().zip(head.v_scales.as_chunks().0) {
+            *values = numbers(v_scales);
         }
     }
 
@@ -55,4 +57,10 @@ impl Scales {
         }
         isa.mul(weights, isa.load(&lanes))
     }
+}
+
+/// Scales as they are stored.
+#[inline(always)]
+fn numbers(stored: &[[u8; 4]; PANEL_COLS]) -> [f32; PANEL_COLS] {
+    stored.map(f32::from_le_bytes)
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::keys::{CHUNK_PAGES, Keys, PageSpan};
+use super::stored::Stored;
 use crate::cpu::product::Span;
 use crate::spec::contract::TILE_DEPTH;
 
@@ -52,21 +53,21 @@ impl<'a> Unit<'a> {
         (spans, n_spans)
     }
 
-    /// The keys of one of the spans, in a page of bf16.
+    /// The keys of one of the spans, whose page holds `E`.
     #[inline(always)]
-    pub fn keys_of(&self, span: &PageSpan) -> Span<'a, u16> {
+    pub fn keys_of<E: Stored>(&self, span: &PageSpan) -> Span<'a, E> {
         span.of_keys(self.keys.panels(span).0, self.keys.layer.layout.k_depth)
     }
 
-    /// The values of one of the spans, in a page of bf16.
+    /// The values of one of the spans, whose page holds `E`.
     #[inline(always)]
-    pub fn values_of(&self, span: &PageSpan) -> Span<'a, u16> {
+    pub fn values_of<E: Stored>(&self, span: &PageSpan) -> Span<'a, E> {
         span.of_values(self.keys.panels(span).1)
     }
 
-    /// The first keys of the same rows' next chunk, in a page of bf16, if it is the task's.
+    /// The first keys of the same rows' next chunk, if it is the task's.
     #[inline(always)]
-    pub fn next_keys(&self) -> &'a [u16] {
+    pub fn next_keys<E: Stored>(&self) -> &'a [E] {
         if self.chunk + 1 == self.keys.task.end_chunk as usize {
             return &[];
         }

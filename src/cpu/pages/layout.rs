@@ -1,6 +1,6 @@
 //! Where things lie in a layer of pages.
 
-use crate::cpu::panel::PanelElement;
+use crate::cpu::product::Element;
 use crate::error::{Error, Result};
 use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
 use crate::spec::{KvDtype, KvSpec, PageId};
@@ -60,12 +60,20 @@ impl PageLayout {
 
     /// Where element `dim` of the key in `slot` lies in a head's part of a page.
     pub fn k_index(&self, slot: usize, dim: usize) -> usize {
-        <u16 as PanelElement>::index(slot, dim, self.k_depth)
+        self.index(slot, dim, self.k_depth)
     }
 
     /// Where element `dim` of the value in `slot` lies in a head's part of a page.
     pub fn v_index(&self, slot: usize, dim: usize) -> usize {
-        self.k_len() + <u16 as PanelElement>::index(dim, slot, PAGE_LEN)
+        self.k_len() + self.index(dim, slot, PAGE_LEN)
+    }
+
+    /// Where an element lies in panels.
+    fn index(&self, col: usize, k: usize, depth: usize) -> usize {
+        match self.dtype {
+            KvDtype::Bf16 => <u16 as Element>::index(col, k, depth),
+            KvDtype::Int8 => <u8 as Element>::index(col, k, depth),
+        }
     }
 
     /// Where the four bytes of the scale of the key in `slot` lie in a head's part of a page of codes.

@@ -1,7 +1,7 @@
 //! KV pages in the layout that the attention kernel wants: every page of a head is a product's right operand as it lies.
 //!
 //! For `q k^T` the columns are keys and the depth is `head_dim`, padded to 32; for `p v` the columns are the elements of a head and the depth is
-//! keys. Both are bf16 panels (see [`super::panel`]), or codes of 8 bits in the same order with the scales of the keys and of the values behind
+//! keys. Both are bf16 panels (see [`super::panel`]), or panels of 8-bit codes, row by row, with the scales of the keys and of the values behind
 //! them, `[PAGE_LEN]` f32 each. A layer is one allocation, `[page][kv_head][k panels | v panels (| k scales | v scales)]`, so that a head's part of
 //! a page is one run of memory; the operating system gives it memory when it is first written.
 

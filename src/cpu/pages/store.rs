@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::layout::PageLayout;
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::product::Element;
 use crate::cpu::quant::Symmetric;
 use crate::spec::Slot;
 use crate::spec::contract::PANEL_COLS;
@@ -118,29 +119,30 @@ impl HeadSlot {
         }
     }
 
-    /// Stores sixteen elements of the key from `dim` on. It is a column: its pairs are a row of the panel apart.
+    /// Stores sixteen elements of the key from `dim` on. It is a column: as many of them as rows are interleaved lie together.
     ///
     /// # Safety
     /// As [`HeadSlot::round`].
     #[inline(always)]
-    unsafe fn store_key<T: Copy>(self, data: &Disjoint<'_, T>, dim: usize, elements: &[T; 16]) {
+    unsafe fn store_key<E: Element>(self, data: &Disjoint<'_, E>, dim: usize, elements: &[E; 16]) {
         let first = self.head + self.layout.k_index(self.at.slot_idx, dim);
-        for (pair, elements) in elements.as_chunks::<2>().0.iter().enumerate() {
+        for (i, elements) in elements.chunks_exact(E::INTERLEAVED).enumerate() {
             // SAFETY: elements of this slot, passed on to the caller.
-            unsafe { data.slice(first + 2 * PANEL_COLS * pair, 2) }.copy_from_slice(elements);
+            let place = unsafe { data.slice(first + i * E::INTERLEAVED * PANEL_COLS, E::INTERLEAVED) };
+            place.copy_from_slice(elements);
         }
     }
 
-    /// Stores sixteen elements of the value from `dim` on: columns, next to each other.
+    /// Stores sixteen elements of the value from `dim` on: columns, side by side but for the rows between.
     ///
     /// # Safety
     /// As [`HeadSlot::round`].
     #[inline(always)]
-    unsafe fn store_value<T: Copy>(self, data: &Disjoint<'_, T>, dim: usize, elements: &[T; 16]) {
+    unsafe fn store_value<E: Element>(self, data: &Disjoint<'_, E>, dim: usize, elements: &[E; 16]) {
         let first = self.head + self.layout.v_index(self.at.slot_idx, dim);
         for (col, element) in elements.iter().enumerate() {
             // SAFETY: an element of this slot, passed on to the caller.
-            let place = unsafe { data.slice(first + 2 * col, 1) };
+            let place = unsafe { data.slice(first + col * E::INTERLEAVED, 1) };
             place[0] = *element;
         }
     }

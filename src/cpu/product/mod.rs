@@ -1,6 +1,9 @@
 //! The one product: rows times packed panels. Matmul and both halves of attention are made of it.
 
+mod element;
 mod vectors;
+
+pub use element::Element;
 
 use super::disjoint::SharedRows;
 use super::lhs::LhsElement;

@@ -4,14 +4,13 @@
 
 use std::ops::Range;
 
-use super::{ASKING_ROWS, Product};
+use super::{ASKING_ROWS, Element, Product};
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::panel::PanelElement;
 
 /// The product on plain vectors: every (row, panel) is one accumulator, blocked so that they fill the registers. A kernel of its own, so that it
 /// is compiled once and not into every caller.
-impl<I: Isa, E: PanelElement> Kernel<I> for Product<'_, f32, E> {
+impl<I: Isa, E: Element> Kernel<I> for Product<'_, f32, E> {
     #[inline(always)]
     fn run(self, isa: I) {
         self.check();
@@ -97,7 +96,8 @@ impl<'a, E> OneSpan<'a, E> {
     /// before.
     #[inline(always)]
     fn ahead(&self, panel: usize) -> Option<&'a [[E; 32]]> {
-        let first = panel * self.panel_stride + BYTES_AHEAD / size_of::<E>();
+        let distance = (BYTES_AHEAD / size_of::<E>()).min(self.panels.len());
+        let first = panel * self.panel_stride + distance;
         let (memory, first) = match first.checked_sub(self.panels.len()) {
             Some(first) => (self.next, first),
             None => (self.panels, first),
@@ -106,13 +106,13 @@ impl<'a, E> OneSpan<'a, E> {
     }
 }
 
-/// How far ahead of what is read memory is asked for.
+/// How far ahead of what is read memory is asked for, if panels go on so far; else what is read next is asked for in the same places.
 const BYTES_AHEAD: usize = 8 << 10;
 
 /// Rows in blocks of `TALL` by `NARROW` panels; the rest, and small batches, in rows of `SHORT` by `WIDE` panels so that
 /// several streams of weights are in flight.
 #[inline(always)]
-fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const SHORT: usize, const WIDE: usize>(
+fn sweep<I: Isa, E: Element, const TALL: usize, const NARROW: usize, const SHORT: usize, const WIDE: usize>(
     isa: I,
     args: &mut OneSpan<'_, E>,
 ) {
@@ -127,7 +127,7 @@ fn sweep<I: Isa, E: PanelElement, const TALL: usize, const NARROW: usize, const 
 /// much smaller than others, for it takes as long. One row or two go by two panels. Where it `ASKS`, memory is asked for ahead of what is read, which
 /// costs a product from the caches 5%.
 #[inline(always)]
-fn sweep_even<I: Isa, E: PanelElement, const TALL: usize, const ASKS: bool>(isa: I, args: &mut OneSpan<'_, E>) {
+fn sweep_even<I: Isa, E: Element, const TALL: usize, const ASKS: bool>(isa: I, args: &mut OneSpan<'_, E>) {
     const { assert!(TALL == 5 || TALL == 6, "blocks are of three to six rows") };
     let n_rows = args.n_rows;
     match n_rows {
@@ -146,7 +146,7 @@ fn sweep_even<I: Isa, E: PanelElement, const TALL: usize, const ASKS: bool>(isa:
 
 /// Rows `rows` by one panel in blocks of `len`, `TALL` at most.
 #[inline(always)]
-fn of_len<I: Isa, E: PanelElement, const TALL: usize, const ASKS: bool>(
+fn of_len<I: Isa, E: Element, const TALL: usize, const ASKS: bool>(
     isa: I,
     args: &mut OneSpan<'_, E>,
     len: usize,
@@ -169,7 +169,7 @@ struct Blocks<'a, 'b, E, const ROWS: usize, const ASKS: bool> {
     panel: usize,
 }
 
-impl<I: Isa, E: PanelElement, const ROWS: usize, const ASKS: bool> Kernel<I> for Blocks<'_, '_, E, ROWS, ASKS> {
+impl<I: Isa, E: Element, const ROWS: usize, const ASKS: bool> Kernel<I> for Blocks<'_, '_, E, ROWS, ASKS> {
     #[inline(always)]
     fn run(self, isa: I) {
         for row in self.rows.step_by(ROWS) {
@@ -180,7 +180,7 @@ impl<I: Isa, E: PanelElement, const ROWS: usize, const ASKS: bool> Kernel<I> for
 
 /// Rows `first..end`, `ROWS` by `PANELS` panels at a time; panels that are left one by one.
 #[inline(always)]
-fn rows<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
+fn rows<I: Isa, E: Element, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
     isa: I,
     args: &mut OneSpan<'_, E>,
     first: usize,
@@ -205,7 +205,7 @@ fn rows<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize, const A
 
 /// `ROWS` rows by `PANELS` panels, all sums in registers.
 #[inline(always)]
-fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
+fn block<I: Isa, E: Element, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
     isa: I,
     args: &mut OneSpan<'_, E>,
     row: usize,
@@ -240,7 +240,7 @@ fn block<I: Isa, E: PanelElement, const ROWS: usize, const PANELS: usize, const 
     for pair in 0..args.depth / 2 {
         for p in 0..PANELS {
             // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
-            (evens[p], odds[p]) = E::pair(isa, unsafe { panels[p].get_unchecked(pair) });
+            (evens[p], odds[p]) = E::rows(isa, unsafe { panels[p].get_unchecked(pair) });
             if ASKS {
                 // Without a branch, for where there is one the compiler keeps sums in memory.
                 // SAFETY: what `OneSpan::ahead` answers has depth / 2 chunks too.

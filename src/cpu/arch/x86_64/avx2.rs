@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
-use crate::cpu::product::Product;
+use crate::cpu::product::{Element, Product};
 use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
 
 /// Proof that this CPU has AVX2 and FMA: only [`Isa::detect`] makes one.
@@ -33,15 +33,14 @@ fn first_of_pairs(x: __m256i) -> __m256 {
     avx2!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
 }
 
-/// Widens eight pairs of codes to bf16, the second of each pair in the upper byte of the lower half of its lane; as f32 their lower halves are zero.
+/// Eight codes that begin at `codes`, as f32.
+///
+/// # Safety
+/// AVX2 is there, and so are eight bytes.
 #[inline(always)]
-fn widen_pairs(pairs: __m256i) -> __m256i {
-    avx2!({
-        let first = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(pairs));
-        let first = _mm256_castps_si256(_mm256_cvtepi32_ps(first));
-        let second = _mm256_castps_si256(_mm256_cvtepi32_ps(_mm256_srai_epi32::<8>(pairs)));
-        _mm256_or_si256(_mm256_srli_epi32::<16>(first), second)
-    })
+unsafe fn eight_codes(codes: *const u8) -> __m256 {
+    // SAFETY: passed on to the caller; the load is eight bytes and needs no alignment.
+    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(codes.cast()))) }
 }
 
 /// Rounds to bf16, in the low half of each lane: adds half an ulp, less one where the kept part is even; a NaN is made quiet instead, lest the
@@ -77,6 +76,7 @@ impl Isa for Avx2 {
     const ACCUMULATORS: usize = 6;
     const ATTENTION_ROWS: usize = 32;
     const ASKS_AHEAD: bool = true;
+    const MULTIPLIES_CODES: bool = true;
     const TASK_PANELS: usize = 12;
     const MIN_TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 320;
@@ -199,12 +199,22 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn load_codes(self, codes: &[u8; 16]) -> [__m256; 2] {
+        // SAFETY: AVX2 as above; both loads lie inside the array's 16 bytes.
+        unsafe { [eight_codes(codes.as_ptr()), eight_codes(codes.as_ptr().add(8))] }
+    }
+
+    #[inline(always)]
     fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
-        let (from, to) = (codes.as_ptr().cast::<__m128i>(), out.as_mut_ptr().cast::<__m256i>());
-        // SAFETY: AVX2 as above; both loads lie inside the array's 32 bytes and both stores inside the other's 64, and none needs alignment.
-        unsafe {
-            _mm256_storeu_si256(to, widen_pairs(_mm256_cvtepi16_epi32(_mm_loadu_si128(from))));
-            _mm256_storeu_si256(to.add(1), widen_pairs(_mm256_cvtepi16_epi32(_mm_loadu_si128(from.add(1)))));
+        let (first, second) = <u8 as Element>::rows(self, codes);
+        for (half, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            // SAFETY: AVX2 as above; the store is the half's 32 bytes, and needs no alignment.
+            unsafe {
+                // As f32 their lower halves are zero.
+                let first = _mm256_srli_epi32::<16>(_mm256_castps_si256(first[half]));
+                let pairs = _mm256_or_si256(first, _mm256_castps_si256(second[half]));
+                _mm256_storeu_si256(out.as_mut_ptr().cast(), pairs);
+            }
         }
     }
 
@@ -222,6 +232,11 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
+        self.run(args);
+    }
+
+    #[inline(always)]
+    fn code_product(self, args: Product<'_, f32, u8>) {
         self.run(args);
     }
 

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::Avx2;
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
-use crate::cpu::product::Product;
+use crate::cpu::product::{Element, Product};
 use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
 
 /// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
@@ -149,16 +149,20 @@ impl Isa for Avx512 {
     }
 
     #[inline(always)]
+    fn load_codes(self, codes: &[u8; 16]) -> __m512 {
+        // SAFETY: AVX-512 as above; the load is the whole array, and needs no alignment.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(codes.as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
     fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
-        // SAFETY: AVX-512 as above; the load is the array's 32 bytes and the store the array's 64, and neither needs alignment.
+        let (first, second) = <u8 as Element>::rows(self, codes);
+        // SAFETY: AVX-512 as above; the store is the array's 64 bytes, and needs no alignment.
         unsafe {
-            // Two codes to a lane, the second in its upper byte; as f32 their lower halves are zero.
-            let pairs = _mm512_cvtepi16_epi32(_mm256_loadu_si256(codes.as_ptr().cast()));
-            let first = _mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(pairs));
-            let first = _mm512_castps_si512(_mm512_cvtepi32_ps(first));
-            let second = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_srai_epi32::<8>(pairs)));
-            let widened = _mm512_or_si512(_mm512_srli_epi32::<16>(first), second);
-            _mm512_storeu_si512(out.as_mut_ptr().cast(), widened);
+            // As f32 their lower halves are zero.
+            let first = _mm512_srli_epi32::<16>(_mm512_castps_si512(first));
+            let pairs = _mm512_or_si512(first, _mm512_castps_si512(second));
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs);
         }
     }
 

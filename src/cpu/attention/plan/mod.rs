@@ -1,6 +1,11 @@
 //! The plan of a step's attention: made once from lengths, run in every layer.
 
-use std::ops::Range;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use task::{Part, Split, Task};
+
 use std::sync::atomic::AtomicUsize;
 
 use super::cascade::Cascade;
@@ -17,65 +22,6 @@ const TASKS_PER_THREAD: usize = 4;
 const WORK_OF_ONE: usize = 64 * 9 * 64;
 /// Rows of a chunk for whose states there is room where sequences share their first chunks.
 const SHARED_ROWS: usize = 64;
-
-/// One block, or some chunks of it.
-#[derive(Debug, Clone, Copy)]
-pub struct Task {
-    /// The sequence; any of those that share the chunks.
-    pub seq: u32,
-    /// The KV head.
-    pub kv_head: u32,
-    /// First row of the batch; where sequences share the chunks, an entry of [`Cascade::tokens`].
-    pub first_token: u32,
-    /// Whether each token is another sequence's; all of them see all of these chunks then.
-    pub shared: bool,
-    /// Rows of the batch.
-    pub n_tokens: u32,
-    /// First chunk.
-    pub first_chunk: u32,
-    /// One past the last chunk.
-    pub end_chunk: u32,
-    /// Where the block is split: which part this task is.
-    pub part: Option<Part>,
-}
-
-/// A task's part in a split block.
-#[derive(Debug, Clone, Copy)]
-pub struct Part {
-    /// The split block.
-    pub split: u32,
-    /// First row of the block that this task has.
-    pub first_row: u32,
-    /// First element of this task's states in the parts.
-    pub first: usize,
-    /// Whether these are the first chunks, which merge as they go.
-    pub leftmost: bool,
-}
-
-impl Task {
-    /// States that a task of a split block leaves. The leftmost one merges as it goes.
-    pub fn n_states(&self) -> usize {
-        if self.part.is_some_and(|part| part.leftmost) { 1 } else { (self.end_chunk - self.first_chunk) as usize }
-    }
-}
-
-/// A block whose chunks are split over tasks.
-#[derive(Debug)]
-pub struct Split {
-    /// Tasks that have all of its rows, from the leftmost chunk on.
-    pub wide: Range<usize>,
-    /// Tasks that have some of its rows, over the chunks to the right of those: sequences' own, behind what they share.
-    pub narrow: Range<usize>,
-    /// Tasks not finished yet.
-    pub remaining: AtomicUsize,
-}
-
-impl Split {
-    /// How many tasks it is split into.
-    pub fn n_tasks(&self) -> usize {
-        self.wide.len() + self.narrow.len()
-    }
-}
 
 /// What a plan has room for.
 #[derive(Debug, Clone, Copy)]
@@ -275,83 +221,4 @@ pub fn state_len(n_rows: usize, head_dim: usize) -> usize {
 fn work(geometry: &Geometry, ragged: &Ragged<'_>) -> usize {
     let pairs: usize = (0..ragged.n_seqs()).map(|seq| ragged.rows(seq).len() * ragged.kv_len(seq)).sum();
     pairs * geometry.n_kv_heads * geometry.group * geometry.head_dim
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spec::PageId;
-    use crate::spec::contract::PAGE_LEN;
-
-    /// Sequences that share `shared` chunks and have `own` more each.
-    struct Forks {
-        n_seqs: usize,
-        n_rows: usize,
-        shared: usize,
-        own: usize,
-    }
-
-    /// Makes the plan, and asks of it that every row meets every chunk once and that there was room for everything.
-    fn check(geometry: &Geometry, n_threads: usize, block_rows: usize, forks: &Forks) {
-        let Forks { n_seqs, n_rows, shared, own } = *forks;
-        let pages_per_chunk = CHUNK_LEN / PAGE_LEN;
-        let (n_shared, n_pages) = (shared * pages_per_chunk, (shared + own) * pages_per_chunk);
-        let page = |seq: usize, i: usize| PageId((if i < n_shared { i } else { i + seq * n_pages }) as u32);
-        let pages: Vec<PageId> = (0..n_seqs).flat_map(|seq| (0..n_pages).map(move |i| page(seq, i))).collect();
-        let offsets = |step: usize| (0..=n_seqs).map(|seq| (seq * step) as u32).collect::<Vec<_>>();
-        let len = (shared + own) * CHUNK_LEN;
-        let ragged = Ragged {
-            row_offsets: &offsets(n_rows),
-            starts: &vec![(len - n_rows) as u32; n_seqs],
-            page_offsets: &offsets(n_pages),
-            pages: &pages,
-        };
-        let (max_step_tokens, min_block_rows) = (n_seqs * n_rows, block_rows / 2);
-        let limits = PlanLimits { max_step_tokens, max_len: len, n_threads, block_rows, min_block_rows };
-        let mut plan = AttentionPlan::new(geometry, limits);
-        let capacities = (plan.tasks.capacity(), plan.splits.capacity());
-        plan.make(geometry, &ragged);
-        assert!(plan.n_taken <= plan.parts.len(), "room for states");
-        assert_eq!((plan.tasks.capacity(), plan.splits.capacity()), capacities, "nothing is allocated");
-        let mut met = vec![0; n_seqs * n_rows * geometry.n_kv_heads * (shared + own)];
-        for task in &plan.tasks {
-            let tokens = (0..task.n_tokens).map(|i| task.first_token as usize + i as usize);
-            for token in tokens.map(|i| if task.shared { plan.cascade.tokens()[i] as usize } else { i }) {
-                let first = (token * geometry.n_kv_heads + task.kv_head as usize) * (shared + own);
-                met[first + task.first_chunk as usize..first + task.end_chunk as usize]
-                    .iter_mut()
-                    .for_each(|n| *n += 1);
-            }
-        }
-        assert!(met.iter().all(|n| *n == 1), "each chunk once");
-        let n_in_splits: usize = plan.splits.iter().map(Split::n_tasks).sum();
-        assert_eq!(n_in_splits, plan.tasks.iter().filter(|task| task.part.is_some()).count());
-    }
-
-    #[test]
-    fn every_row_meets_every_chunk_once_and_there_is_room() {
-        for (n_kv_heads, group) in [(1, 8), (3, 3), (8, 4), (16, 1)] {
-            let geometry = Geometry { n_kv_heads, group, head_dim: 64, scale: 1.0, window: None };
-            for (n_threads, block_rows) in [(1, 24), (2, 256), (5, 24)] {
-                for (n_seqs, n_rows) in [(1, 1), (2, 1), (9, 1), (40, 1), (3, 70)] {
-                    for (shared, own) in [(0, 3), (1, 1), (20, 2), (2, 40)] {
-                        check(&geometry, n_threads, block_rows, &Forks { n_seqs, n_rows, shared, own });
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_short_context_goes_to_one_thread() {
-        let geometry = Geometry { n_kv_heads: 3, group: 3, head_dim: 64, scale: 1.0, window: None };
-        let limits = PlanLimits { max_step_tokens: 1, max_len: 256, n_threads: 2, block_rows: 32, min_block_rows: 32 };
-        let mut plan = AttentionPlan::new(&geometry, limits);
-        for (len, n_threads) in [(1, 1), (64, 1), (65, 2), (1, 1)] {
-            let pages = [PageId(0), PageId(1)];
-            let ragged = Ragged { row_offsets: &[0, 1], starts: &[len - 1], page_offsets: &[0, 2], pages: &pages };
-            plan.make(&geometry, &ragged);
-            assert_eq!((plan.n_threads, plan.tasks.len()), (n_threads, 3), "{len} tokens");
-        }
-    }
 }
