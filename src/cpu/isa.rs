@@ -54,7 +54,7 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// ([`Span::next`](super::product::Span::next)): the hardware stops at each page of memory.
     const ASKS_AHEAD: bool = false;
 
-    /// Whether attention has [`Isa::code_product`] for blocks of one strip, instead of widening codes first.
+    /// Whether attention has [`Isa::code_product`] for keys and values in int8, instead of [`Isa::widen_codes`] first.
     const MULTIPLIES_CODES: bool = false;
 
     /// The table, if this machine has what it needs.
@@ -90,14 +90,9 @@ pub trait Isa: Copy + Send + Sync + 'static {
     /// `if x < limit { 0 } else { p * 2^n }`, where that is a normal number; `n` is given as a number, and as `n + 127` in the low bits of `biased`.
     fn scale_unless_lt(self, x: Self::V, limit: Self::V, p: Self::V, n: Self::V, biased: Self::V) -> Self::V;
 
-    /// Widens two rows of codes, i8 as bytes, to sixteen interleaved pairs of bf16: exact.
-    #[inline(always)]
-    fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
-        // As f32, whose lower half is zero.
-        let widen = |code: u8| (f32::from(code as i8).to_bits() >> 16) as u16;
-        for (col, pair) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            *pair = [widen(codes[col]), widen(codes[16 + col])];
-        }
+    /// Widens two rows of codes, i8 as bytes, to sixteen interleaved pairs of bf16: exact. Only where [`Isa::MULTIPLIES_CODES`] is false.
+    fn widen_codes(self, _codes: &[u8; 32], _out: &mut [u16; 32]) {
+        unreachable!("codes are multiplied as they are");
     }
 
     /// Sixteen codes, i8 as bytes.

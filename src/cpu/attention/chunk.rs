@@ -1,5 +1,5 @@
-//! A unit one step after the other: scores, weights, weighted values. So it goes where vectors multiply; codes go their own
-//! way (`codes`).
+//! A unit one step after the other: scores, weights, weighted values. So it goes where vectors multiply pages as they are stored; where codes are
+//! widened first, they go their own way (`codes`).
 
 use super::block::Block;
 use super::products::{Scores, Values};
@@ -43,6 +43,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         E::softmax(isa, unit, strip, scales);
         let mut values = Values { unit, probs: &strip.probs, out: chunk_values };
         if unit.maybe_not_finite() {
+            // Pages of bf16, for codes are finite.
             values.isolated(isa, isolation);
         } else {
             let of_pages = spans.iter().enumerate().map(|(i, span)| {

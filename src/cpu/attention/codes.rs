@@ -1,9 +1,9 @@
 //! Keys and values that are stored as codes.
 //!
-//! They meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of values into the weights. Tiles
-//! take no codes, so these are widened first (`widen`): where a block is one strip, as in decode, each part of a page, its keys or its values, beside
-//! the product of the part before it, into one of two places that stay in the first cache for heads of up to 128. Vectors widen in registers, which is
-//! faster for one strip ([`Isa::MULTIPLIES_CODES`]). Where strips follow each other, a chunk is widened once for all of them.
+//! They meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of values into the weights. Where the
+//! table does not multiply codes ([`Isa::MULTIPLIES_CODES`]) they are widened first (`widen`): where a block is one strip, as in decode, each part of a
+//! page, its keys or its values, is widened beside the product of the part before it, into one of two places that stay in the first cache for heads of
+//! up to 128; where strips follow each other, a chunk is widened once for all of them.
 //!
 //! All of it is compiled apart from what runs on pages of bf16 ([`run_apart`]), which was 4% slower otherwise.
 
@@ -17,14 +17,14 @@ use super::unit::Unit;
 use super::widen::Widening;
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::pages::{Head, Int8Head};
+use crate::cpu::pages::Int8Head;
 use crate::spec::PageId;
 
 impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// To be called before the first strip of a chunk: widens it, if several strips will read it.
     #[inline(always)]
     pub(super) fn begin_chunk<I: Isa<Lhs = L>>(&mut self, isa: I, chunk: usize) {
-        if self.args.layer.is_int8() && self.has_strips::<I>() {
+        if self.args.layer.is_int8() && !I::MULTIPLIES_CODES && self.has_strips::<I>() {
             run_apart(isa, WidenChunk { block: self.again(), chunk });
         }
     }
@@ -32,10 +32,10 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Computes the states of a unit's rows over its keys, which are codes.
     #[inline(always)]
     pub(super) fn chunk_of_codes<I: Isa<Lhs = L>>(&mut self, isa: I, unit: &Unit<'a>) {
-        if self.has_strips::<I>() {
-            run_apart(isa, OfChunk { block: self.again(), unit });
-        } else if I::MULTIPLIES_CODES {
+        if I::MULTIPLIES_CODES {
             run_apart(isa, AsStored { block: self.again(), unit });
+        } else if self.has_strips::<I>() {
+            run_apart(isa, OfChunk { block: self.again(), unit });
         } else {
             run_apart(isa, OfPages { block: self.again(), unit });
         }
@@ -58,22 +58,23 @@ impl<'a> Keys<'a> {
     /// The head's part of a page of codes.
     #[inline(always)]
     fn codes(&self, page: PageId) -> Int8Head<'a> {
-        match self.head(page) {
-            Head::Int8(head) => head,
-            Head::Bf16(_) => unreachable!("the layer's pages are codes"),
-        }
+        self.head(page).int8()
     }
 
-    /// The page that has a span's place in the next chunk, if that is the block's. Its scales, a few lines, are asked for.
+    /// The page that has a span's place in the next chunk, if that is the block's.
     #[inline(always)]
-    fn next_codes<I: Isa>(&self, isa: I, chunk: usize, span: &PageSpan) -> Option<Int8Head<'a>> {
+    fn next_codes(&self, chunk: usize, span: &PageSpan) -> Option<Int8Head<'a>> {
         let table = self.ragged.page_table(self.task.seq as usize);
         let page = table.get((chunk + 1) * CHUNK_PAGES + span.page_in_chunk());
-        let head = self.codes(*page.filter(|_| chunk + 1 < self.task.end_chunk as usize)?);
-        for scales in [head.k_scales, head.v_scales] {
-            scales.iter().step_by(SCALES_OF_LINE).for_each(|scale| isa.prefetch_far(scale));
-        }
-        Some(head)
+        Some(self.codes(*page.filter(|_| chunk + 1 < self.task.end_chunk as usize)?))
+    }
+}
+
+/// Asks for the scales of a page, a few lines.
+#[inline(always)]
+fn ask_for_scales<I: Isa>(isa: I, head: &Int8Head<'_>) {
+    for scales in [head.k_scales, head.v_scales] {
+        scales.iter().step_by(SCALES_OF_LINE).for_each(|scale| isa.prefetch_far(scale));
     }
 }
 
@@ -167,7 +168,7 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
     }
 }
 
-/// A unit whose strip is all of the block, and whose codes are multiplied as they lie.
+/// A unit whose codes are multiplied as they lie.
 struct AsStored<'a, 'b, L, O> {
     block: Block<'a, 'b, L, O>,
     unit: &'b Unit<'a>,
@@ -177,8 +178,8 @@ impl<I: Isa, O: LhsElement> Kernel<I> for AsStored<'_, '_, I::Lhs, O> {
     #[inline(always)]
     fn run(self, isa: I) {
         let Self { mut block, unit } = self;
-        for span in unit.spans() {
-            unit.keys.next_codes(isa, unit.chunk, &span);
+        for next in unit.spans().filter_map(|span| unit.keys.next_codes(unit.chunk, &span)) {
+            ask_for_scales(isa, &next);
         }
         take_scales(isa, unit, &mut block.scratch.scales);
         block.chunk_as_stored::<I, u8>(isa, unit);
@@ -199,8 +200,9 @@ fn begin<'w, I: Isa>(isa: I, unit: &Unit<'w>, (part, span): (Part, PageSpan), ou
     match part {
         Part::Keys => Widening::new(head.keys, out, head.values),
         Part::Values => {
-            let next = unit.keys.next_codes(isa, unit.chunk, &span);
-            Widening::new(head.values, out, next.map_or(&[], |head| head.keys))
+            let next = unit.keys.next_codes(unit.chunk, &span);
+            next.iter().for_each(|next| ask_for_scales(isa, next));
+            Widening::new(head.values, out, next.map_or(&[], |next| next.keys))
         }
     }
 }

@@ -3,8 +3,9 @@
 //! The hardware fetches ahead within a page of memory only: without this, memory rests wherever a product goes on to another page, and while weights
 //! are computed. The beginning of each page of memory is enough, for the hardware goes on from there. Beside products on tiles they are asked for one
 //! by one, since all at once cost decode 3% there; where vectors multiply, all at once right before softmax, and only the first line of each. Only the
-//! first strip of a block asks, for the others find keys and values in the cache; codes that are widened are asked for there. What few rows read, `avx2`
-//! asks for line by line besides ([`Isa::ASKS_AHEAD`]).
+//! first strip of a block asks, for the others find keys and values in the cache; codes that are widened are asked for there. Codes that are not begin
+//! anywhere in a page of memory, so for them it is a line of each 4 KiB, which changed nothing that could be measured. What few rows read, `avx2` asks
+//! for line by line besides ([`Isa::ASKS_AHEAD`]).
 
 use super::keys::CHUNK_PAGES;
 use super::stored::Stored;
@@ -62,7 +63,7 @@ impl<'a, E: Stored> Soon<'a, E> {
         let Some(panels) = self.runs.get(run).and_then(|run| run.get(first..)).filter(|rest| !rest.is_empty()) else {
             return false;
         };
-        let asked = if I::MULTIPLIES_BESIDE { ASKED } else { LINE } / size_of::<E>();
+        let asked = (if I::MULTIPLIES_BESIDE { ASKED } else { LINE }) / size_of::<E>();
         panels.iter().take(asked).step_by(LINE / size_of::<E>()).for_each(|line| isa.prefetch_far(line));
         let next = first + MEMORY_PAGE / size_of::<E>();
         self.next = if next < self.runs[run].len() { (run, next) } else { (run + 1, 0) };

@@ -5,7 +5,7 @@ use super::scratch::Strip;
 use super::softmax::Softmax;
 use super::unit::Unit;
 use crate::cpu::isa::Isa;
-use crate::cpu::pages::Head;
+use crate::cpu::pages::{Head, Int8Head};
 use crate::cpu::product::Product;
 
 /// An element of keys and values in a page.
@@ -24,10 +24,7 @@ pub trait Stored: Copy + 'static {
 impl Stored for u16 {
     #[inline(always)]
     fn panels(head: Head<'_>, k_len: usize) -> (&[u16], &[u16]) {
-        match head {
-            Head::Bf16(panels) => panels.split_at(k_len),
-            Head::Int8(_) => unreachable!("the layer's pages are codes"),
-        }
+        head.bf16().split_at(k_len)
     }
 
     #[inline(always)]
@@ -45,10 +42,8 @@ impl Stored for u16 {
 impl Stored for u8 {
     #[inline(always)]
     fn panels(head: Head<'_>, _: usize) -> (&[u8], &[u8]) {
-        match head {
-            Head::Int8(head) => (head.keys, head.values),
-            Head::Bf16(_) => unreachable!("the layer's pages are bf16"),
-        }
+        let Int8Head { keys, values, .. } = head.int8();
+        (keys, values)
     }
 
     #[inline(always)]

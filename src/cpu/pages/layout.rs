@@ -58,22 +58,14 @@ impl PageLayout {
         page.idx() * self.page_len() + kv_head * self.head_len()
     }
 
-    /// Where element `dim` of the key in `slot` lies in a head's part of a page.
-    pub fn k_index(&self, slot: usize, dim: usize) -> usize {
-        self.index(slot, dim, self.k_depth)
+    /// Where element `dim` of the key in `slot` lies in a head's part of a page of `E`.
+    pub fn k_index<E: Element>(&self, slot: usize, dim: usize) -> usize {
+        E::index(slot, dim, self.k_depth)
     }
 
-    /// Where element `dim` of the value in `slot` lies in a head's part of a page.
-    pub fn v_index(&self, slot: usize, dim: usize) -> usize {
-        self.k_len() + self.index(dim, slot, PAGE_LEN)
-    }
-
-    /// Where an element lies in panels.
-    fn index(&self, col: usize, k: usize, depth: usize) -> usize {
-        match self.dtype {
-            KvDtype::Bf16 => <u16 as Element>::index(col, k, depth),
-            KvDtype::Int8 => <u8 as Element>::index(col, k, depth),
-        }
+    /// Where element `dim` of the value in `slot` lies in a head's part of a page of `E`.
+    pub fn v_index<E: Element>(&self, slot: usize, dim: usize) -> usize {
+        self.k_len() + E::index(dim, slot, PAGE_LEN)
     }
 
     /// Where the four bytes of the scale of the key in `slot` lie in a head's part of a page of codes.

@@ -1,4 +1,5 @@
-//! KV pages in the layout that the attention kernel wants: every page of a head is a product's right operand as it lies.
+//! KV pages in the layout that the attention kernel wants: every page of a head is a product's right operand as it lies (codes
+//! where the table multiplies them).
 //!
 //! For `q k^T` the columns are keys and the depth is `head_dim`, padded to 32; for `p v` the columns are the elements of a head and the depth is
 //! keys. Both are bf16 panels (see [`super::panel`]), or panels of 8-bit codes, row by row, with the scales of the keys and of the values behind
@@ -17,6 +18,7 @@ pub use store::{LayerWriter, StoreToken};
 
 use super::buffer::Buffer;
 use super::disjoint::Disjoint;
+use super::product::Element;
 use crate::error::{Error, Result};
 use crate::spec::contract::PAGE_LEN;
 use crate::spec::{KvDtype, KvSpec, PageId};
@@ -75,6 +77,26 @@ pub struct Int8Head<'a> {
     pub k_scales: &'a [[u8; 4]],
     /// `[PAGE_LEN]` the scale of each value.
     pub v_scales: &'a [[u8; 4]],
+}
+
+impl<'a> Head<'a> {
+    /// That of a layer which holds bf16.
+    #[inline(always)]
+    pub fn bf16(self) -> &'a [u16] {
+        match self {
+            Self::Bf16(panels) => panels,
+            Self::Int8(_) => unreachable!("pages of codes where bf16 was expected"),
+        }
+    }
+
+    /// That of a layer which holds codes.
+    #[inline(always)]
+    pub fn int8(self) -> Int8Head<'a> {
+        match self {
+            Self::Int8(head) => head,
+            Self::Bf16(_) => unreachable!("pages of bf16 where codes were expected"),
+        }
+    }
 }
 
 impl<'a> LayerView<'a> {
@@ -181,12 +203,12 @@ impl Pages {
             match &self.layers[head.layer] {
                 Layer::Bf16(elements) => {
                     for (dim, out) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                        *out = elements[head.element(dim)].to_le_bytes();
+                        *out = elements[head.element::<u16>(dim)].to_le_bytes();
                     }
                 }
                 Layer::Int8(bytes) => {
                     let (codes, scale) = out.split_at_mut(self.layout.head_dim);
-                    codes.iter_mut().enumerate().for_each(|(dim, code)| *code = bytes[head.element(dim)]);
+                    codes.iter_mut().enumerate().for_each(|(dim, code)| *code = bytes[head.element::<u8>(dim)]);
                     scale.copy_from_slice(&bytes[head.scale()]);
                 }
             }
@@ -207,13 +229,13 @@ impl Pages {
                 Layer::Bf16(elements) => {
                     for (dim, bits) in stored.as_chunks::<2>().0.iter().enumerate() {
                         let bits = u16::from_le_bytes(*bits);
-                        elements[head.element(dim)] = bits;
+                        elements[head.element::<u16>(dim)] = bits;
                         not_finite |= !is_finite(bits);
                     }
                 }
                 Layer::Int8(bytes) => {
                     let (codes, scale) = stored.split_at(self.layout.head_dim);
-                    codes.iter().enumerate().for_each(|(dim, code)| bytes[head.element(dim)] = *code);
+                    codes.iter().enumerate().for_each(|(dim, code)| bytes[head.element::<u8>(dim)] = *code);
                     bytes[head.scale()].copy_from_slice(scale);
                 }
             }
@@ -262,10 +284,10 @@ struct CanonicalHead {
 }
 
 impl CanonicalHead {
-    /// Where its element `dim` lies in the layer.
-    fn element(&self, dim: usize) -> usize {
+    /// Where its element `dim` lies in a layer of `E`.
+    fn element<E: Element>(&self, dim: usize) -> usize {
         let Self { layout, slot, .. } = *self;
-        self.start + if self.is_value { layout.v_index(slot, dim) } else { layout.k_index(slot, dim) }
+        self.start + if self.is_value { layout.v_index::<E>(slot, dim) } else { layout.k_index::<E>(slot, dim) }
     }
 
     /// Where its scale lies.

@@ -125,7 +125,7 @@ impl HeadSlot {
     /// As [`HeadSlot::round`].
     #[inline(always)]
     unsafe fn store_key<E: Element>(self, data: &Disjoint<'_, E>, dim: usize, elements: &[E; 16]) {
-        let first = self.head + self.layout.k_index(self.at.slot_idx, dim);
+        let first = self.head + self.layout.k_index::<E>(self.at.slot_idx, dim);
         for (i, elements) in elements.chunks_exact(E::INTERLEAVED).enumerate() {
             // SAFETY: elements of this slot, passed on to the caller.
             let place = unsafe { data.slice(first + i * E::INTERLEAVED * PANEL_COLS, E::INTERLEAVED) };
@@ -139,7 +139,7 @@ impl HeadSlot {
     /// As [`HeadSlot::round`].
     #[inline(always)]
     unsafe fn store_value<E: Element>(self, data: &Disjoint<'_, E>, dim: usize, elements: &[E; 16]) {
-        let first = self.head + self.layout.v_index(self.at.slot_idx, dim);
+        let first = self.head + self.layout.v_index::<E>(self.at.slot_idx, dim);
         for (col, element) in elements.iter().enumerate() {
             // SAFETY: an element of this slot, passed on to the caller.
             let place = unsafe { data.slice(first + col * E::INTERLEAVED, 1) };

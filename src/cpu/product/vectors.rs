@@ -106,7 +106,8 @@ impl<'a, E> OneSpan<'a, E> {
     }
 }
 
-/// How far ahead of what is read memory is asked for, if panels go on so far; else what is read next is asked for in the same places.
+/// How far ahead of what is read memory is asked for, if panels go on so far; else what is read next is asked for in the same places. Each line of codes is
+/// asked for twice, once with each two rows.
 const BYTES_AHEAD: usize = 8 << 10;
 
 /// Rows in blocks of `TALL` by `NARROW` panels; the rest, and small batches, in rows of `SHORT` by `WIDE` panels so that

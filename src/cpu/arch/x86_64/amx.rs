@@ -135,6 +135,10 @@ impl Isa for Amx {
         self.0.store_low_bytes(x, out);
     }
     #[inline(always)]
+    fn load_codes(self, codes: &[u8; 16]) -> Self::V {
+        self.0.load_codes(codes)
+    }
+    #[inline(always)]
     fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
         self.0.widen_codes(codes, out);
     }

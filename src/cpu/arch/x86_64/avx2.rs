@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
-use crate::cpu::product::{Element, Product};
+use crate::cpu::product::Product;
 use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
 
 /// Proof that this CPU has AVX2 and FMA: only [`Isa::detect`] makes one.
@@ -33,14 +33,11 @@ fn first_of_pairs(x: __m256i) -> __m256 {
     avx2!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
 }
 
-/// Eight codes that begin at `codes`, as f32.
-///
-/// # Safety
-/// AVX2 is there, and so are eight bytes.
+/// Eight codes, i8 as bytes, as f32.
 #[inline(always)]
-unsafe fn eight_codes(codes: *const u8) -> __m256 {
-    // SAFETY: passed on to the caller; the load is eight bytes and needs no alignment.
-    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(codes.cast()))) }
+fn widen_codes(codes: &[u8; 8]) -> __m256 {
+    // SAFETY: AVX2 as for `avx2!`; the load is the whole array, and needs no alignment.
+    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(codes.as_ptr().cast()))) }
 }
 
 /// Rounds to bf16, in the low half of each lane: adds half an ulp, less one where the kept part is even; a NaN is made quiet instead, lest the
@@ -200,22 +197,8 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn load_codes(self, codes: &[u8; 16]) -> [__m256; 2] {
-        // SAFETY: AVX2 as above; both loads lie inside the array's 16 bytes.
-        unsafe { [eight_codes(codes.as_ptr()), eight_codes(codes.as_ptr().add(8))] }
-    }
-
-    #[inline(always)]
-    fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
-        let (first, second) = <u8 as Element>::rows(self, codes);
-        for (half, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            // SAFETY: AVX2 as above; the store is the half's 32 bytes, and needs no alignment.
-            unsafe {
-                // As f32 their lower halves are zero.
-                let first = _mm256_srli_epi32::<16>(_mm256_castps_si256(first[half]));
-                let pairs = _mm256_or_si256(first, _mm256_castps_si256(second[half]));
-                _mm256_storeu_si256(out.as_mut_ptr().cast(), pairs);
-            }
-        }
+        let [low, high] = *codes.as_chunks::<8>().0 else { unreachable!("sixteen are twice eight") };
+        [widen_codes(&low), widen_codes(&high)]
     }
 
     #[inline(always)]
