@@ -162,7 +162,7 @@ impl Dots for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _: &Line) {}
+    fn prefetch(self, _: *const Line) {}
 
     #[inline(always)]
     fn nibbles(self, codes: [u32; 16]) -> ([u32; 16], [u32; 16]) {

@@ -3,10 +3,6 @@
 use super::panels::Line;
 use crate::cpu::isa::Isa;
 
-/// How far ahead of a line that is read the next is asked for, 1 KiB. Without it the kernel for 4 bits does too much between two lines for the
-/// hardware's own prefetch to keep memory busy: 13 against 16 GB/s on one core of a Sapphire Rapids class VM; 512 to 2,048 bytes are alike there.
-pub const PREFETCH_LINES: usize = 16;
-
 /// What a kernel table needs for quantised weights, beside the float vectors of its [`Isa`]. A value is proof that this machine has it.
 ///
 /// Every operation is exact as long as codes are what their formats allow: 8-bit weights -127 to 127 (stored with 128 added), 4-bit weights 0 to
@@ -34,8 +30,8 @@ pub trait Dots: Copy {
     /// Loads the codes of sixteen columns.
     fn codes(self, line: &Line) -> Self::Codes;
 
-    /// Asks for what will be read from this stream of lines soon, [`PREFETCH_LINES`] ahead. It may lie beyond the end: nothing is read.
-    fn prefetch(self, line: &Line);
+    /// Asks for a line that will be read soon. It may lie anywhere, in memory or not: nothing is read.
+    fn prefetch(self, line: *const Line);
 
     /// The low halves of all bytes, and the high halves.
     fn nibbles(self, codes: Self::Codes) -> (Self::Codes, Self::Codes);
@@ -43,9 +39,16 @@ pub trait Dots: Copy {
     /// Adds to each lane the products of its column's four 8-bit codes with the four codes of `lhs`.
     fn dot_int8(self, sums: Self::Sums, weights: Self::Codes, lhs: &[u8; 4]) -> Self::Sums;
 
-    /// Adds to each lane the products of its column's four 4-bit codes, one in a byte, with the four codes of `lhs`.
+    /// Adds to each lane the products of its column's four 4-bit codes, one in a byte, with the four codes of `lhs`: of 32 inputs at most, a group's, and
+    /// in whatever form [`Dots::int4_to_f32`] takes.
     fn dot_int4(self, sums: Self::Sums, weights: Self::Codes, lhs: &[u8; 4]) -> Self::Sums;
 
     /// Rounds to f32, to nearest even.
     fn to_f32(self, sums: Self::Sums) -> <Self::Float as Isa>::V;
+
+    /// The same of sums that [`Dots::dot_int4`] made from zero.
+    #[inline(always)]
+    fn int4_to_f32(self, sums: Self::Sums) -> <Self::Float as Isa>::V {
+        self.to_f32(sums)
+    }
 }

@@ -9,15 +9,17 @@
 //! | `rows` | left operands, quantised |
 //! | `symmetric` | how a group becomes 8 bits; keys and values too |
 //! | `dots` | the integer instructions that a kernel table must offer |
+//! | `code` | how codes of 8 and of 4 bits are multiplied and scaled |
 //! | `product` | the kernel |
 
+mod code;
 mod dots;
 mod panels;
 mod product;
 mod rows;
 mod symmetric;
 
-pub use dots::{Dots, PREFETCH_LINES};
+pub use dots::Dots;
 pub use panels::{Line, QuantPanels, Width};
 pub use product::QuantProduct;
 pub use rows::{Group, TILE_CODES, TILE_ROWS};

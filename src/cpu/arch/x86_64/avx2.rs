@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Product;
-use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
+use crate::cpu::quant::{Dots, Line, QuantProduct};
+use crate::spec::contract::INT4_GROUP_LEN;
 
 /// Proof that this CPU has AVX2 and FMA: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -235,7 +236,10 @@ fn add_pairs(sums: __m256i, pairs: __m256i) -> __m256i {
     avx2!(_mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))))
 }
 
-/// `VPMADDUBSW` adds two products into an i16 and saturates: `2 * 127 * 127` and `2 * 15 * 127` fit.
+const _: () = assert!(INT4_GROUP_LEN / 4 * (2 * 15 * 127) <= i16::MAX as usize);
+
+/// `VPMADDUBSW` adds two products into an i16 and saturates: `2 * 127 * 127` and `2 * 15 * 127` fit. So do all of the latter that a group adds to a lane, and
+/// sums with 4-bit weights stay pairs of i16 until it is done.
 impl Dots for Avx2 {
     type Float = Self;
     type Sums = [__m256i; 2];
@@ -265,10 +269,9 @@ impl Dots for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, line: &Line) {
-        let ahead = (&raw const *line).wrapping_add(PREFETCH_LINES);
+    fn prefetch(self, line: *const Line) {
         // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
     }
 
     #[inline(always)]
@@ -302,10 +305,15 @@ impl Dots for Avx2 {
         avx2!({
             let x = _mm256_set1_epi32(i32::from_le_bytes(*lhs));
             [
-                add_pairs(sums[0], _mm256_maddubs_epi16(weights[0], x)),
-                add_pairs(sums[1], _mm256_maddubs_epi16(weights[1], x)),
+                _mm256_add_epi16(sums[0], _mm256_maddubs_epi16(weights[0], x)),
+                _mm256_add_epi16(sums[1], _mm256_maddubs_epi16(weights[1], x)),
             ]
         })
+    }
+
+    #[inline(always)]
+    fn int4_to_f32(self, sums: [__m256i; 2]) -> [__m256; 2] {
+        self.to_f32([add_pairs(self.zero()[0], sums[0]), add_pairs(self.zero()[1], sums[1])])
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use super::Avx2;
 use super::require;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::{Element, Product};
-use crate::cpu::quant::{Dots, Line, PREFETCH_LINES, QuantProduct};
+use crate::cpu::quant::{Dots, Line, QuantProduct};
 
 /// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -263,10 +263,9 @@ impl Dots for Vnni {
     }
 
     #[inline(always)]
-    fn prefetch(self, line: &Line) {
-        let ahead = (&raw const *line).wrapping_add(PREFETCH_LINES);
+    fn prefetch(self, line: *const Line) {
         // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
     }
 
     #[inline(always)]
