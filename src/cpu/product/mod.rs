@@ -80,8 +80,8 @@ pub struct Span<'a, E> {
     pub next: &'a [E],
 }
 
-/// Rows up to which a product waits for memory enough to ask ahead, on tables that do. On `avx2` up to 16 rows gain a tenth or two by it; 24 and 32 of a
-/// matmul gain less, attention's strips of 32 nothing, and hundreds of rows lose up to a tenth.
+/// Rows up to which a product waits for memory enough to ask ahead, on tables that do. On `avx2` up to 16 rows of a matmul gain a tenth or two by it; 24
+/// and 32 gain less, attention's strips nothing from 16 on, and hundreds of rows may lose a tenth.
 pub const ASKING_ROWS: usize = 16;
 
 /// Work that is done beside a product on tiles, which leave most of a core to vectors.

@@ -24,8 +24,8 @@ pub struct QuantProduct<'a> {
 }
 
 /// How far ahead of a line that is read another is asked for, about: 1 KiB. Without it the kernel for 4 bits does too much between two lines for the
-/// hardware's own prefetch to keep memory busy: 13 against 16 GB/s on one core of a Sapphire Rapids class VM; 512 to 2,048 bytes are alike there, and 1 to
-/// 3 KiB on Zen 3.
+/// hardware's own prefetch to keep memory busy: 13 against 16 GB/s on one core of a Sapphire Rapids class VM; 512 to 2,048 bytes are alike there, and on
+/// Zen 3 about so.
 const LINES_AHEAD: usize = 16;
 
 impl<D: Isa + Dots<Float = D>> Kernel<D> for QuantProduct<'_> {
