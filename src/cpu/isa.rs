@@ -9,7 +9,7 @@ use super::quant::{QuantPanels, QuantProduct};
 ///
 /// A vector is always [`REDUCE_LANES`](crate::spec::contract::REDUCE_LANES) = 16 lanes of f32, one AVX-512 register or two of AVX2, so that the
 /// order of every reduction is the same on every table. Each operation rounds once per lane, to nearest even, as IEEE 754 says.
-pub trait Isa: Copy + Send + Sync + 'static {
+pub trait Isa: Target + Send + Sync + 'static {
     /// Sixteen f32.
     type V: Copy;
 
@@ -59,9 +59,6 @@ pub trait Isa: Copy + Send + Sync + 'static {
 
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
-
-    /// Runs a kernel where the compiler may use the instruction set. Every kernel starts here.
-    fn run(self, kernel: impl Kernel<Self>);
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -219,17 +216,23 @@ impl<I: Isa, const SUMS: usize> Kernel<I> for RegisterLoop<SUMS> {
     }
 }
 
+/// Instructions that kernels are compiled for, as a value that proves that this machine has them.
+pub trait Target: Copy {
+    /// Runs a kernel where the compiler may use the instructions. Every kernel starts here.
+    fn run(self, kernel: impl Kernel<Self>);
+}
+
 /// Runs a kernel from within another as a function of its own, so that the compiler keeps it out of the other's registers.
 #[inline(never)]
-pub fn run_apart<I: Isa>(isa: I, kernel: impl Kernel<I>) {
-    isa.run(kernel);
+pub fn run_apart<T: Target>(target: T, kernel: impl Kernel<T>) {
+    target.run(kernel);
 }
 
 /// Work that is compiled once per instruction set, with its arguments.
 ///
 /// A trait and no closure, because `run` and all that it calls must be inlined into the one function that has the instruction set enabled, and a
 /// closure cannot be told so.
-pub trait Kernel<I: Isa> {
+pub trait Kernel<T: Target> {
     /// Does the work. Implementations are `#[inline(always)]`.
-    fn run(self, isa: I);
+    fn run(self, target: T);
 }

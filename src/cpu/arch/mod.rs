@@ -1,4 +1,4 @@
-//! Kernel tables. To add one: a file that implements [`Isa`](super::isa::Isa), and a line in [`for_each_table`].
+//! Kernel tables. To add one: a file or a folder that implements [`Isa`](super::isa::Isa), and a line in [`for_each_table`].
 
 mod portable;
 #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,7 @@
 //! The `portable` table: arrays of sixteen, left to the compiler's vectoriser. It does not fuse multiply and add, since not every target has
 //! the instruction.
 
-use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::isa::{Isa, Kernel, Target};
 use crate::cpu::product::Product;
 use crate::cpu::quant::{Dots, Line, QuantProduct};
 
@@ -18,6 +18,13 @@ fn lanes(f: impl Fn(usize) -> f32) -> [f32; 16] {
     out
 }
 
+impl Target for Portable {
+    #[inline(always)]
+    fn run(self, kernel: impl Kernel<Self>) {
+        kernel.run(self);
+    }
+}
+
 impl Isa for Portable {
     type V = [f32; 16];
     type Lhs = f32;
@@ -32,11 +39,6 @@ impl Isa for Portable {
 
     fn detect() -> Result<Self, String> {
         Ok(Self(()))
-    }
-
-    #[inline(always)]
-    fn run(self, kernel: impl Kernel<Self>) {
-        kernel.run(self);
     }
 
     #[inline(always)]
@@ -132,7 +134,7 @@ impl Isa for Portable {
     }
 
     fn quant_product(self, args: QuantProduct<'_>) {
-        args.run_on(self);
+        self.run(args);
     }
 }
 

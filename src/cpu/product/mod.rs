@@ -1,9 +1,11 @@
 //! The one product: rows times packed panels. Matmul and both halves of attention are made of it.
 
 mod element;
+mod even;
 mod vectors;
 
 pub use element::Element;
+pub use even::{EvenBlocks, even_blocks};
 
 use super::disjoint::SharedRows;
 use super::lhs::LhsElement;

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::{ASKING_ROWS, Element, Product};
+use super::{ASKING_ROWS, Element, EvenBlocks, Product, even_blocks};
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::lhs::LhsElement;
 
@@ -124,9 +124,8 @@ fn sweep<I: Isa, E: Element, const TALL: usize, const NARROW: usize, const SHORT
     rows::<I, E, 1, WIDE, false>(isa, args, n_short, args.n_rows);
 }
 
-/// Rows in blocks of `TALL` at most, as even as can be, by one panel: so a panel is read and widened once for the few rows of decode, and no block is
-/// much smaller than others, for it takes as long. One row or two go by two panels. Where it `ASKS`, memory is asked for ahead of what is read, which
-/// costs a product from the caches 5%.
+/// Rows in even blocks of `TALL` at most by one panel, which is read and widened once for the few rows of decode. One row or two go by two panels.
+/// Where it `ASKS`, memory is asked for ahead of what is read, which costs a product from the caches 5%.
 #[inline(always)]
 fn sweep_even<I: Isa, E: Element, const TALL: usize, const ASKS: bool>(isa: I, args: &mut OneSpan<'_, E>) {
     const { assert!(TALL == 5 || TALL == 6, "blocks are of three to six rows") };
@@ -136,25 +135,24 @@ fn sweep_even<I: Isa, E: Element, const TALL: usize, const ASKS: bool>(isa: I, a
         2 => return rows::<I, E, 2, 2, ASKS>(isa, args, 0, 2),
         _ => (),
     }
-    let n_blocks = n_rows.div_ceil(TALL);
-    let (len, n_longer) = (n_rows / n_blocks, n_rows % n_blocks);
-    let longer = n_longer * (len + 1);
+    let blocks = even_blocks(n_rows, TALL);
     for panel in 0..args.n_panels {
-        of_len::<I, E, TALL, ASKS>(isa, args, len + 1, 0..longer, panel);
-        of_len::<I, E, TALL, ASKS>(isa, args, len, longer..n_rows, panel);
+        for blocks in &blocks {
+            of_len::<I, E, TALL, ASKS>(isa, args, blocks, panel);
+        }
     }
 }
 
-/// Rows `rows` by one panel in blocks of `len`, `TALL` at most.
+/// Rows by one panel, in blocks of `TALL` at most.
 #[inline(always)]
 fn of_len<I: Isa, E: Element, const TALL: usize, const ASKS: bool>(
     isa: I,
     args: &mut OneSpan<'_, E>,
-    len: usize,
-    rows: Range<usize>,
+    blocks: &EvenBlocks,
     panel: usize,
 ) {
-    match len {
+    let rows = blocks.rows.clone();
+    match blocks.len {
         _ if rows.is_empty() => (),
         3 => run_apart(isa, Blocks::<E, 3, ASKS> { args, rows, panel }),
         4 => run_apart(isa, Blocks::<E, 4, ASKS> { args, rows, panel }),

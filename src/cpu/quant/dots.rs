@@ -1,13 +1,13 @@
 //! Integer dot products of sixteen columns.
 
 use super::panels::Line;
-use crate::cpu::isa::Isa;
+use crate::cpu::isa::{Isa, Target};
 
 /// What a kernel table needs for quantised weights, beside the float vectors of its [`Isa`]. A value is proof that this machine has it.
 ///
 /// Every operation is exact as long as codes are what their formats allow: 8-bit weights -127 to 127 (stored with 128 added), 4-bit weights 0 to
 /// 15, left operands -127 to 127. Other codes give other numbers and nothing worse.
-pub trait Dots: Copy {
+pub trait Dots: Target {
     /// The float vectors that go with it.
     type Float: Isa;
 

@@ -10,7 +10,8 @@
 //! | `symmetric` | how a group becomes 8 bits; keys and values too |
 //! | `dots` | the integer instructions that a kernel table must offer |
 //! | `code` | how codes of 8 and of 4 bits are multiplied and scaled |
-//! | `product` | the kernel |
+//! | `product` | the kernel: how rows and panels are blocked |
+//! | `tile` | its inner loop: a few rows by a few panels |
 
 mod code;
 mod dots;
@@ -18,6 +19,7 @@ mod panels;
 mod product;
 mod rows;
 mod symmetric;
+mod tile;
 
 pub use dots::Dots;
 pub use panels::{Line, QuantPanels, Width};

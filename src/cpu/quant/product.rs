@@ -1,12 +1,16 @@
-//! The inner loop: quantised rows times quantised panels.
+//! The kernel of quantised rows times quantised panels: how rows and panels are blocked.
+
+use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::code::{Code, Int4, Int8};
 use super::dots::Dots;
-use super::panels::{Line, QuantPanels, Width};
+use super::panels::{QuantPanels, Width};
 use super::rows::QuantRows;
 use crate::cpu::disjoint::SharedRows;
-use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::matrix::Block;
+use crate::cpu::product::{ASKING_ROWS, EvenBlocks, even_blocks};
 use crate::spec::contract::PANEL_COLS;
 
 /// `out[r, c] = sum over groups of lhs_scale * (scale * dot + minimum * lhs_sum)` for the rows and panels of a block, in the contract's order.
@@ -23,22 +27,9 @@ pub struct QuantProduct<'a> {
     pub finished: Option<SharedRows<'a>>,
 }
 
-/// How far ahead of a line that is read another is asked for, about: 1 KiB. Without it the kernel for 4 bits does too much between two lines for the
-/// hardware's own prefetch to keep memory busy: 13 against 16 GB/s on one core of a Sapphire Rapids class VM; 512 to 2,048 bytes are alike there, and on
-/// Zen 3 about so.
-const LINES_AHEAD: usize = 16;
-
-impl<D: Isa + Dots<Float = D>> Kernel<D> for QuantProduct<'_> {
+impl<D: Dots> Kernel<D> for QuantProduct<'_> {
     #[inline(always)]
-    fn run(self, isa: D) {
-        self.run_on(isa);
-    }
-}
-
-impl QuantProduct<'_> {
-    /// Runs it; inlined into the function that has the instructions enabled.
-    #[inline(always)]
-    pub fn run_on<D: Dots>(mut self, dots: D) {
+    fn run(mut self, dots: D) {
         let (n_rows, n_panels) = (self.block.n_rows, self.block.n_panels);
         assert!(
             n_rows > 0
@@ -52,11 +43,14 @@ impl QuantProduct<'_> {
             Width::Int4 => self.sweep_on::<D, Int4>(dots),
         }
     }
+}
 
+impl QuantProduct<'_> {
     #[inline(always)]
     fn sweep_on<D: Dots, C: Code>(&mut self, dots: D) {
         match D::Float::ACCUMULATORS {
             24.. => self.sweep::<D, C, 6, 2, 6>(dots),
+            6.. => self.sweep_even::<D, C>(dots),
             _ => self.sweep::<D, C, 3, 1, 3>(dots),
         }
     }
@@ -64,104 +58,81 @@ impl QuantProduct<'_> {
     /// Rows in blocks of `TALL` by `NARROW` panels; the rest, and a row alone, by `WIDE` panels so that several streams of weights are in flight.
     #[inline(always)]
     fn sweep<D: Dots, C: Code, const TALL: usize, const NARROW: usize, const WIDE: usize>(&mut self, dots: D) {
-        let (n_rows, n_panels) = (self.block.n_rows, self.block.n_panels);
+        let n_rows = self.block.n_rows;
         let n_tall = n_rows / TALL * TALL;
-        let mut panel = 0;
-        while n_tall > 0 && panel + NARROW <= n_panels {
-            for row in (0..n_tall).step_by(TALL) {
-                self.tile::<D, C, TALL, NARROW>(dots, row, panel);
-            }
-            panel += NARROW;
+        self.rows::<D, C, TALL, NARROW, false>(dots, 0..n_tall);
+        self.rows::<D, C, 1, WIDE, true>(dots, n_tall..n_rows);
+    }
+
+    /// Rows in even blocks of four at most by one panel: so it is read, and its codes unpacked, as seldom as registers allow. A row alone goes by three.
+    /// Few rows wait for memory, so they ask for it ahead; many have the panel in a cache.
+    #[inline(always)]
+    fn sweep_even<D: Dots, C: Code>(&mut self, dots: D) {
+        let n_rows = self.block.n_rows;
+        if n_rows == 1 {
+            return self.rows::<D, C, 1, 3, true>(dots, 0..1);
         }
-        while n_tall > 0 && NARROW > 1 && panel < n_panels {
-            for row in (0..n_tall).step_by(TALL) {
-                self.tile::<D, C, TALL, 1>(dots, row, panel);
-            }
-            panel += 1;
-        }
-        panel = 0;
-        while panel + WIDE <= n_panels {
-            for row in n_tall..n_rows {
-                self.tile::<D, C, 1, WIDE>(dots, row, panel);
-            }
-            panel += WIDE;
-        }
-        for panel in panel..n_panels {
-            for row in n_tall..n_rows {
-                self.tile::<D, C, 1, 1>(dots, row, panel);
+        let blocks = even_blocks(n_rows, 4);
+        for panel in 0..self.block.n_panels {
+            for EvenBlocks { len, rows } in &blocks {
+                match (len, n_rows <= ASKING_ROWS) {
+                    (2, _) => self.blocks::<D, C, 2, 1, true>(dots, rows, panel),
+                    (3, true) => self.blocks::<D, C, 3, 1, true>(dots, rows, panel),
+                    (3, false) => self.blocks::<D, C, 3, 1, false>(dots, rows, panel),
+                    (_, true) => self.blocks::<D, C, 4, 1, true>(dots, rows, panel),
+                    (_, false) => self.blocks::<D, C, 4, 1, false>(dots, rows, panel),
+                }
             }
         }
     }
 
-    /// Which of [`QuantPanels::lines`] is asked for first while group `group` of `PANELS` panels from `panel` on is read: whole groups ahead where they are
-    /// short, or some lines never would be. At the end of a panel the next one to read is no neighbour, for those are read beside it.
+    /// Rows, `ROWS` by `PANELS` panels at a time; panels that are left one by one.
     #[inline(always)]
-    fn line_ahead<const PANELS: usize>(&self, panel: usize, group: usize) -> usize {
-        let (group_lines, panel_lines) = (self.weights.code_lines() + 1, self.weights.panel_lines());
-        let distance =
-            if group_lines > 2 * LINES_AHEAD { LINES_AHEAD } else { LINES_AHEAD.next_multiple_of(group_lines) };
-        let line = group * group_lines + distance;
-        let skipped = if line < panel_lines { 0 } else { (PANELS - 1) * panel_lines };
-        (self.block.first_panel + panel) * panel_lines + line + skipped
+    fn rows<D: Dots, C: Code, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
+        &mut self,
+        dots: D,
+        rows: Range<usize>,
+    ) {
+        let n_wide = self.block.n_panels / PANELS * PANELS;
+        for panel in (0..n_wide).step_by(PANELS) {
+            self.blocks::<D, C, ROWS, PANELS, ASKS>(dots, &rows, panel);
+        }
+        for panel in n_wide..self.block.n_panels {
+            self.blocks::<D, C, ROWS, 1, ASKS>(dots, &rows, panel);
+        }
     }
 
-    /// `ROWS` rows by `PANELS` panels: a group's sums in registers, then onto the result.
     #[inline(always)]
-    fn tile<D: Dots, C: Code, const ROWS: usize, const PANELS: usize>(&mut self, dots: D, row: usize, panel: usize) {
-        let QuantPanels { group_len, n_groups, .. } = *self.weights;
-        let (code_lines, panel_lines) = (self.weights.code_lines(), self.weights.panel_lines());
-        let lhs_codes = self.rows.codes();
-        let mut acc = [[dots.float().splat(0.0); PANELS]; ROWS];
-        let mut panels: [&[Line]; PANELS] = [&[]; PANELS];
-        for (p, lines) in panels.iter_mut().enumerate() {
-            *lines = &self.weights.lines[(self.block.first_panel + panel + p) * panel_lines..][..panel_lines];
+    fn blocks<D: Dots, C: Code, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
+        &mut self,
+        dots: D,
+        rows: &Range<usize>,
+        panel: usize,
+    ) {
+        if !rows.is_empty() {
+            let (rows, code) = (rows.clone(), PhantomData::<C>);
+            run_apart(dots, Blocks::<C, ROWS, PANELS, ASKS> { product: self, rows, panel, code });
         }
-        for g in 0..n_groups {
-            let mut sums = [[dots.zero(); PANELS]; ROWS];
-            let mut lhs: [&[[u8; 4]]; ROWS] = [&[]; ROWS];
-            for r in 0..ROWS {
-                let group = (self.block.first_row + row + r) * n_groups + g;
-                lhs[r] = lhs_codes[group * group_len..][..code_lines * C::QUADS * 4].as_chunks().0;
-                sums[r] = [C::start(dots, self.rows.groups[group].sum); PANELS];
-            }
-            let mut codes: [&[Line]; PANELS] = [&[]; PANELS];
-            for p in 0..PANELS {
-                codes[p] = &panels[p][g * (code_lines + 1)..][..code_lines];
-            }
-            let ahead = self.weights.lines.as_ptr().wrapping_add(self.line_ahead::<PANELS>(panel, g));
-            for line_idx in 0..code_lines {
-                for p in 0..PANELS {
-                    // SAFETY: each slice of `codes` has `code_lines` lines, by its construction above.
-                    let line = unsafe { codes[p].get_unchecked(line_idx) };
-                    if ROWS == 1 {
-                        // Few rows wait for memory; many have the panel in a cache.
-                        dots.prefetch(ahead.wrapping_add(p * panel_lines + line_idx));
-                    }
-                    let weights = C::load(dots, line);
-                    for r in 0..ROWS {
-                        let quads = line_idx * C::QUADS..(line_idx + 1) * C::QUADS;
-                        // SAFETY: each slice of `lhs` has `code_lines * QUADS` elements, by its construction above.
-                        sums[r][p] = C::dot(dots, sums[r][p], &weights, unsafe { lhs[r].get_unchecked(quads) });
-                    }
-                }
-            }
-            for r in 0..ROWS {
-                let lhs = self.rows.groups[(self.block.first_row + row + r) * n_groups + g];
-                for p in 0..PANELS {
-                    if ROWS == 1 {
-                        dots.prefetch(ahead.wrapping_add(p * panel_lines + code_lines));
-                    }
-                    let scales = &panels[p][g * (code_lines + 1) + code_lines];
-                    acc[r][p] = C::scale(dots, sums[r][p], lhs, scales, acc[r][p]);
-                }
-            }
-        }
-        let (first_out, stride) = (self.block.layout.index(row, panel), self.block.layout.row_stride());
-        for (r, acc) in acc.iter().enumerate() {
-            for (p, acc) in acc.iter().enumerate() {
-                let first = first_out + r * stride + p * PANEL_COLS;
-                dots.float().store(*acc, self.out[first..].first_chunk_mut().unwrap());
-            }
+    }
+}
+
+/// Rows by `PANELS` panels, `ROWS` at a time: a kernel that is run apart, for where several shapes meet in a function the compiler keeps sums in memory.
+struct Blocks<'a, 'b, C, const ROWS: usize, const PANELS: usize, const ASKS: bool> {
+    product: &'b mut QuantProduct<'a>,
+    rows: Range<usize>,
+    panel: usize,
+    code: PhantomData<C>,
+}
+
+impl<D, C, const ROWS: usize, const PANELS: usize, const ASKS: bool> Kernel<D> for Blocks<'_, '_, C, ROWS, PANELS, ASKS>
+where
+    D: Dots,
+    C: Code,
+{
+    #[inline(always)]
+    fn run(self, dots: D) {
+        for row in self.rows.step_by(ROWS) {
+            self.product.tile::<D, C, ROWS, PANELS, ASKS>(dots, row, self.panel);
         }
     }
 }

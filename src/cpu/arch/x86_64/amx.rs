@@ -10,7 +10,7 @@ use super::amx_int8::Int8Tiles;
 use super::avx512::Avx512;
 use super::require;
 use super::tile::{self, TILE, dot};
-use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::isa::{Isa, Kernel, Target};
 use crate::cpu::product::Product;
 use crate::cpu::quant::{QuantPanels, QuantProduct};
 
@@ -19,15 +19,17 @@ use crate::cpu::quant::{QuantPanels, QuantProduct};
 #[derive(Clone, Copy)]
 pub struct Amx(Avx512, Option<Int8Tiles>);
 
-/// As [`avx512::enter`](super::avx512::enter), with conversion to bf16.
-#[inline(always)]
-fn enter(isa: Amx, kernel: impl Kernel<Amx>) {
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn inner(isa: Amx, kernel: impl Kernel<Amx>) {
-        kernel.run(isa);
+impl Target for Amx {
+    #[inline(always)]
+    fn run(self, kernel: impl Kernel<Self>) {
+        /// As with [`Avx512`], with conversion to bf16.
+        #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+        fn inner(isa: Amx, kernel: impl Kernel<Amx>) {
+            kernel.run(isa);
+        }
+        // SAFETY: a value of `Amx` exists only where all three were detected.
+        unsafe { inner(self, kernel) }
     }
-    // SAFETY: a value of `Amx` exists only where all three were detected.
-    unsafe { inner(isa, kernel) }
 }
 
 impl Isa for Amx {
@@ -54,13 +56,8 @@ impl Isa for Amx {
     }
 
     #[inline(always)]
-    fn run(self, kernel: impl Kernel<Self>) {
-        enter(self, kernel);
-    }
-
-    #[inline(always)]
     fn product(self, args: Product<'_, u16, u16>) {
-        enter(self, args);
+        self.run(args);
     }
 
     #[inline(always)]

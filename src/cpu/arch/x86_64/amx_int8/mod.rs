@@ -9,9 +9,9 @@
 mod channel;
 mod groups;
 
-use super::avx512::{self, Avx512};
+use super::avx512::Avx512;
 use super::tile;
-use crate::cpu::isa::Kernel;
+use crate::cpu::isa::{Kernel, Target};
 use crate::cpu::matrix::Block;
 use crate::cpu::quant::{QuantPanels, QuantProduct, TILE_CODES, TILE_ROWS, Width};
 
@@ -43,7 +43,7 @@ impl Int8Tiles {
     /// The product, of rows whose codes lie in tiles.
     #[inline(always)]
     pub fn quant_product(self, args: QuantProduct<'_>) {
-        avx512::enter(self.0, TileProduct { args, _proof: self });
+        self.0.run(TileProduct { args, _proof: self });
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::arch::x86_64::*;
 
+use self::vnni::Vnni;
 use super::Avx2;
 use super::require;
-use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::isa::{Isa, Kernel, Target};
 use crate::cpu::product::{Element, Product};
-use crate::cpu::quant::{Dots, Line, QuantProduct};
+use crate::cpu::quant::QuantProduct;
 
 /// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -31,14 +32,19 @@ macro_rules! avx512 {
     };
 }
 
-/// Where the instruction set is enabled: `kernel` is inlined here, and what it calls.
-#[inline(always)]
-pub(super) fn enter<I: Isa>(isa: I, kernel: impl Kernel<I>) {
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn inner<I: Isa>(isa: I, kernel: impl Kernel<I>) {
-        kernel.run(isa);
+// Behind the macro, which it uses.
+mod vnni;
+
+impl Target for Avx512 {
+    #[inline(always)]
+    fn run(self, kernel: impl Kernel<Self>) {
+        /// Where the instruction set is enabled: `kernel` is inlined here, and what it calls.
+        #[target_feature(enable = "avx512f,avx512bw")]
+        fn inner(isa: Avx512, kernel: impl Kernel<Avx512>) {
+            kernel.run(isa);
+        }
+        avx512!(inner(self, kernel));
     }
-    avx512!(inner(isa, kernel));
 }
 
 impl Isa for Avx512 {
@@ -59,11 +65,6 @@ impl Isa for Avx512 {
         ])?;
         let vnni = is_x86_feature_detected!("avx512vnni");
         Ok(Self { integers: if vnni { Integers::Vnni } else { Integers::Avx2(Avx2::detect()?) } })
-    }
-
-    #[inline(always)]
-    fn run(self, kernel: impl Kernel<Self>) {
-        enter(self, kernel);
     }
 
     #[inline(always)]
@@ -216,80 +217,5 @@ impl Isa for Avx512 {
             Integers::Vnni => Vnni(self).run(args),
             Integers::Avx2(avx2) => avx2.quant_product(args),
         }
-    }
-}
-
-/// Proof of AVX-512 VNNI beside F and BW: made only where [`Integers::Vnni`] says so.
-#[derive(Clone, Copy)]
-struct Vnni(Avx512);
-
-impl Vnni {
-    /// As [`enter`], for the one kernel that multiplies integers.
-    #[inline(always)]
-    fn run(self, args: QuantProduct<'_>) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        fn inner(dots: Vnni, args: QuantProduct<'_>) {
-            args.run_on(dots);
-        }
-        // SAFETY: a value of `Vnni` exists only where all three were detected.
-        unsafe { inner(self, args) }
-    }
-}
-
-impl Dots for Vnni {
-    type Float = Avx512;
-    type Sums = __m512i;
-    type Codes = __m512i;
-
-    #[inline(always)]
-    fn float(self) -> Avx512 {
-        self.0
-    }
-
-    #[inline(always)]
-    fn zero(self) -> __m512i {
-        avx512!(_mm512_setzero_si512())
-    }
-
-    #[inline(always)]
-    fn start_int8(self, lhs_sum: i32) -> __m512i {
-        avx512!(_mm512_set1_epi32(-128 * lhs_sum))
-    }
-
-    #[inline(always)]
-    fn codes(self, line: &Line) -> __m512i {
-        // SAFETY: AVX-512 as above; the load is the whole line, which is aligned to 64.
-        unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
-    }
-
-    #[inline(always)]
-    fn prefetch(self, line: *const Line) {
-        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
-    }
-
-    #[inline(always)]
-    fn nibbles(self, codes: __m512i) -> (__m512i, __m512i) {
-        avx512!({
-            let low = _mm512_set1_epi8(15);
-            (_mm512_and_si512(codes, low), _mm512_and_si512(_mm512_srli_epi16::<4>(codes), low))
-        })
-    }
-
-    #[inline(always)]
-    fn dot_int8(self, sums: __m512i, weights: __m512i, lhs: &[u8; 4]) -> __m512i {
-        // SAFETY: a value of `Vnni` exists only where AVX-512 VNNI was detected. The instruction wraps, and `start_int8` has taken off what 128
-        // adds, so sums that fit an i32 come out right.
-        unsafe { _mm512_dpbusd_epi32(sums, weights, _mm512_set1_epi32(i32::from_le_bytes(*lhs))) }
-    }
-
-    #[inline(always)]
-    fn dot_int4(self, sums: __m512i, weights: __m512i, lhs: &[u8; 4]) -> __m512i {
-        self.dot_int8(sums, weights, lhs)
-    }
-
-    #[inline(always)]
-    fn to_f32(self, sums: __m512i) -> __m512 {
-        avx512!(_mm512_cvtepi32_ps(sums))
     }
 }

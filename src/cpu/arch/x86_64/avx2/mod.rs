@@ -3,10 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::require;
-use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::isa::{Isa, Kernel, Target};
 use crate::cpu::product::Product;
-use crate::cpu::quant::{Dots, Line, QuantProduct};
-use crate::spec::contract::INT4_GROUP_LEN;
+use crate::cpu::quant::QuantProduct;
 
 /// Proof that this CPU has AVX2 and FMA: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -22,6 +21,9 @@ macro_rules! avx2 {
     };
 }
 
+// Behind the macro, which it uses.
+mod integers;
+
 /// The upper halves of eight pairs of bf16, widened.
 #[inline(always)]
 fn second_of_pairs(x: __m256i) -> __m256 {
@@ -36,7 +38,7 @@ fn first_of_pairs(x: __m256i) -> __m256 {
 
 /// Eight codes, i8 as bytes, as f32.
 #[inline(always)]
-fn widen_codes(codes: &[u8; 8]) -> __m256 {
+fn widen_i8(codes: &[u8; 8]) -> __m256 {
     // SAFETY: AVX2 as for `avx2!`; the load is the whole array, and needs no alignment.
     unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(codes.as_ptr().cast()))) }
 }
@@ -55,14 +57,16 @@ fn round_to_bf16(x: __m256) -> __m256i {
     })
 }
 
-/// Where the instruction set is enabled: `kernel` is inlined here, and what it calls.
-#[inline(always)]
-pub(super) fn enter<I: Isa>(isa: I, kernel: impl Kernel<I>) {
-    #[target_feature(enable = "avx2,fma")]
-    fn inner<I: Isa>(isa: I, kernel: impl Kernel<I>) {
-        kernel.run(isa);
+impl Target for Avx2 {
+    #[inline(always)]
+    fn run(self, kernel: impl Kernel<Self>) {
+        /// Where the instruction set is enabled: `kernel` is inlined here, and what it calls.
+        #[target_feature(enable = "avx2,fma")]
+        fn inner(isa: Avx2, kernel: impl Kernel<Avx2>) {
+            kernel.run(isa);
+        }
+        avx2!(inner(self, kernel));
     }
-    avx2!(inner(isa, kernel));
 }
 
 impl Isa for Avx2 {
@@ -82,11 +86,6 @@ impl Isa for Avx2 {
     fn detect() -> Result<Self, String> {
         require(&[("AVX2", is_x86_feature_detected!("avx2")), ("FMA", is_x86_feature_detected!("fma"))])?;
         Ok(Self(()))
-    }
-
-    #[inline(always)]
-    fn run(self, kernel: impl Kernel<Self>) {
-        enter(self, kernel);
     }
 
     #[inline(always)]
@@ -199,7 +198,7 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn load_codes(self, codes: &[u8; 16]) -> [__m256; 2] {
         let [low, high] = *codes.as_chunks::<8>().0 else { unreachable!("sixteen are twice eight") };
-        [widen_codes(&low), widen_codes(&high)]
+        [widen_i8(&low), widen_i8(&high)]
     }
 
     #[inline(always)]
@@ -227,97 +226,5 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn quant_product(self, args: QuantProduct<'_>) {
         self.run(args);
-    }
-}
-
-/// Adds pairs of i16 to the lanes of i32.
-#[inline(always)]
-fn add_pairs(sums: __m256i, pairs: __m256i) -> __m256i {
-    avx2!(_mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))))
-}
-
-const _: () = assert!(INT4_GROUP_LEN / 4 * (2 * 15 * 127) <= i16::MAX as usize);
-
-/// `VPMADDUBSW` adds two products into an i16 and saturates: `2 * 127 * 127` and `2 * 15 * 127` fit. So do all of the latter that a group adds to a lane, and
-/// sums with 4-bit weights stay pairs of i16 until it is done.
-impl Dots for Avx2 {
-    type Float = Self;
-    type Sums = [__m256i; 2];
-    type Codes = [__m256i; 2];
-
-    #[inline(always)]
-    fn float(self) -> Self {
-        self
-    }
-
-    #[inline(always)]
-    fn zero(self) -> [__m256i; 2] {
-        avx2!([_mm256_setzero_si256(); 2])
-    }
-
-    #[inline(always)]
-    fn start_int8(self, _: i32) -> [__m256i; 2] {
-        // The codes are multiplied with their sign.
-        self.zero()
-    }
-
-    #[inline(always)]
-    fn codes(self, line: &Line) -> [__m256i; 2] {
-        let p = line.0.as_ptr().cast::<__m256i>();
-        // SAFETY: AVX2 as above; both loads lie inside the line's 64 bytes, which are aligned to 64.
-        unsafe { [_mm256_load_si256(p), _mm256_load_si256(p.add(1))] }
-    }
-
-    #[inline(always)]
-    fn prefetch(self, line: *const Line) {
-        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
-    }
-
-    #[inline(always)]
-    fn nibbles(self, codes: [__m256i; 2]) -> ([__m256i; 2], [__m256i; 2]) {
-        avx2!({
-            let low = _mm256_set1_epi8(15);
-            (
-                [_mm256_and_si256(codes[0], low), _mm256_and_si256(codes[1], low)],
-                [
-                    _mm256_and_si256(_mm256_srli_epi16::<4>(codes[0]), low),
-                    _mm256_and_si256(_mm256_srli_epi16::<4>(codes[1]), low),
-                ],
-            )
-        })
-    }
-
-    #[inline(always)]
-    fn dot_int8(self, sums: [__m256i; 2], weights: [__m256i; 2], lhs: &[u8; 4]) -> [__m256i; 2] {
-        avx2!({
-            // The sign goes over to the weight: |x| * (w * sign of x).
-            let x = _mm256_set1_epi32(i32::from_le_bytes(*lhs));
-            let (size, offset) = (_mm256_abs_epi8(x), _mm256_set1_epi8(-128));
-            let low = _mm256_sign_epi8(_mm256_xor_si256(weights[0], offset), x);
-            let high = _mm256_sign_epi8(_mm256_xor_si256(weights[1], offset), x);
-            [add_pairs(sums[0], _mm256_maddubs_epi16(size, low)), add_pairs(sums[1], _mm256_maddubs_epi16(size, high))]
-        })
-    }
-
-    #[inline(always)]
-    fn dot_int4(self, sums: [__m256i; 2], weights: [__m256i; 2], lhs: &[u8; 4]) -> [__m256i; 2] {
-        avx2!({
-            let x = _mm256_set1_epi32(i32::from_le_bytes(*lhs));
-            [
-                _mm256_add_epi16(sums[0], _mm256_maddubs_epi16(weights[0], x)),
-                _mm256_add_epi16(sums[1], _mm256_maddubs_epi16(weights[1], x)),
-            ]
-        })
-    }
-
-    #[inline(always)]
-    fn int4_to_f32(self, sums: [__m256i; 2]) -> [__m256; 2] {
-        self.to_f32([add_pairs(self.zero()[0], sums[0]), add_pairs(self.zero()[1], sums[1])])
-    }
-
-    #[inline(always)]
-    fn to_f32(self, sums: [__m256i; 2]) -> [__m256; 2] {
-        avx2!([_mm256_cvtepi32_ps(sums[0]), _mm256_cvtepi32_ps(sums[1])])
     }
 }
