@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use super::product::QuantProduct;
 use super::rows::QuantRows;
+use super::symmetric::ROUNDING;
 use crate::cpu::buffer::{Buffer, Plain};
 use crate::cpu::columns::Columns;
 use crate::cpu::disjoint::SharedRows;
@@ -102,7 +103,7 @@ impl QuantPanels {
                 Width::Int8 => {
                     let (scale, inverse) = symmetric(weights);
                     for (k, w) in weights.iter().enumerate() {
-                        let code = (w * inverse).round_ties_even() as i8 as u8 ^ 0x80;
+                        let code = (w * inverse + ROUNDING).to_bits() as u8 ^ 0x80;
                         codes[k / 4].0[lane] |= u32::from(code) << (8 * (k % 4));
                     }
                     scale.to_bits()
@@ -111,7 +112,8 @@ impl QuantPanels {
                     let (scale, minimum) = asymmetric(weights);
                     let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
                     for (k, w) in weights.iter().enumerate() {
-                        let code = ((w - minimum.to_f32()) * inverse).round_ties_even().clamp(0.0, 15.0) as u32;
+                        let code = ((w - minimum.to_f32()) * inverse).clamp(0.0, 15.0);
+                        let code = (code + ROUNDING).to_bits() & 15;
                         codes[k / 8].0[lane] |= code << (8 * (k % 4) + 4 * (k / 4 % 2));
                     }
                     u32::from(scale.to_bits()) | u32::from(minimum.to_bits()) << 16

@@ -4,6 +4,9 @@ use crate::cpu::isa::Isa;
 use crate::cpu::pointwise::load_padded;
 use crate::spec::contract::QUANT_TINY;
 
+/// 1.5 * 2^23: added to a number below 2^22 in size, it rounds that to an integer, to nearest even, and leaves it in the low bits.
+pub const ROUNDING: f32 = 12_582_912.0;
+
 /// How a group of numbers becomes codes from -127 to 127: with `a = max |x|` the scale `a / 127` and the codes `round(x * (127 / a))`.
 #[derive(Clone, Copy)]
 pub struct Symmetric {
@@ -33,8 +36,6 @@ impl Symmetric {
     /// The codes of sixteen of its elements.
     #[inline(always)]
     pub fn codes<I: Isa>(self, isa: I, x: I::V, out: &mut [u8; 16]) {
-        /// 1.5 * 2^23: added, it rounds to an integer and leaves that in the low bits.
-        const ROUND: f32 = 12_582_912.0;
-        isa.store_low_bytes(isa.add(isa.mul(x, isa.splat(self.inverse)), isa.splat(ROUND)), out);
+        isa.store_low_bytes(isa.add(isa.mul(x, isa.splat(self.inverse)), isa.splat(ROUNDING)), out);
     }
 }
