@@ -33,14 +33,14 @@ pub struct Caps {
     pub kv_dtypes: Vec<KvDtype>,
     /// Threads or cores that a step uses.
     pub n_threads: usize,
-    /// Bytes of memory that the backend may use, as far as it knows.
+    /// Bytes of memory that the backend may use; 0 where it does not know.
     pub memory_bytes: u64,
 }
 
 /// How a model is brought onto a backend.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
-    /// What the matrices run as; `None` keeps bf16 as bf16 and everything else as f32.
+    /// What the matrices run as; `None` is bf16 where all of them are stored so, else f32. A loaded model tells which ([`Model::options`]).
     pub weights: Option<WeightDtype>,
     /// What keys and values are stored as, one of [`Caps::kv_dtypes`].
     pub kv: KvDtype,
@@ -64,6 +64,10 @@ pub trait Backend: Send + Sync {
     fn kv(&self, spec: &KvSpec, n_pages: usize) -> Result<Box<dyn KvPages>>;
 
     /// Brings a model's weights in and allocates its pages and scratch memory; everything that a step needs.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) where the weights are not of the shapes that the configuration asks for;
+    /// [`Error::Unavailable`](crate::Error::Unavailable) where the device has no memory for that many pages or rows.
     fn load(&self, config: &ModelConfig, weights: &dyn WeightSource, options: LoadOptions) -> Result<Box<dyn Model>>;
 }
 
@@ -124,7 +128,7 @@ pub trait Model: Send {
     /// The configuration that it was loaded with.
     fn config(&self) -> &ModelConfig;
 
-    /// The options that it was loaded with, limits of a step among them.
+    /// The options that it was loaded with, limits of a step among them, and in `weights` what its matrices run as.
     fn options(&self) -> &LoadOptions;
 
     /// Its KV pages, for copies, export and import.

@@ -368,3 +368,47 @@ fn generate_speaks_json_and_bytes() {
     assert_eq!(answer["tokens"].as_array().unwrap().len(), 4);
     assert_eq!(answer["finish"], "max tokens");
 }
+
+/// A folder with a random model of 64 tokens, and a tokenizer of as many letters that wants `<bos>` before a text.
+fn folder_with_begin_token() -> tempfile::TempDir {
+    use longhaul::spec::{Synthetic, WeightSource, hf_config, tensors};
+    use serde_json::json;
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 32, "intermediate_size": 32,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 64, "max_position_embeddings": 64,
+        "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "torch_dtype": "bfloat16"
+    });
+    let model = hf_config::parse(&config.to_string(), None).unwrap();
+    let weights = Synthetic::from_config(model.clone(), 1);
+    let specs = tensors::expected(&model);
+    let views = specs.iter().map(|spec| weights.tensor(&spec.name).unwrap()).collect::<Vec<_>>();
+    let views = views.iter().map(|view| {
+        let shape = if view.k == 1 { vec![view.n] } else { vec![view.n, view.k] };
+        (view.name, safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, shape, &view.bytes).unwrap())
+    });
+    let letters: serde_json::Map<_, _> = ('A'..).take(63).enumerate().map(|(i, c)| (c.to_string(), i.into())).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "decoder": {"type": "Fuse"},
+        "added_tokens": [{"id": 63, "content": "<bos>", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "."}, "behavior": "Isolated", "invert": false},
+        "post_processor": {"type": "TemplateProcessing", "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+            "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"<bos>": {"id": "<bos>", "ids": [63], "tokens": ["<bos>"]}}},
+        "model": {"type": "WordLevel", "vocab": letters, "unk_token": "A"}
+    });
+    let dir = tempfile::tempdir().unwrap();
+    safetensors::serialize_to_file(views, None, &dir.path().join("model.safetensors")).unwrap();
+    write(dir.path(), "config.json", &config.to_string());
+    write(dir.path(), "tokenizer.json", &tokenizer.to_string());
+    dir
+}
+
+#[test]
+fn a_plain_prompt_begins_as_the_tokenizer_wants() {
+    let folder = folder_with_begin_token();
+    let model = folder.path().to_str().unwrap();
+    let out = longhaul(&["generate", "--model", model, "--prompt", "ABC", "--max-tokens", "1", "--json"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let answer: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(answer["prompt_tokens"], 4, "three letters behind <bos>");
+}

@@ -111,7 +111,7 @@ pub fn run(arguments: &GenerateArguments) -> Result<Ended> {
     let prompt = arguments.prompt()?;
     let engine = arguments.model.engine(&source, progress)?;
     let mut session = engine.session(SessionOptions::default())?;
-    arguments.append(&mut session, &source, prompt.as_deref())?;
+    arguments.append(&engine, &mut session, &source, prompt.as_deref())?;
     let canceller = session.canceller();
     signal::on_interrupt(move || canceller.cancel())?;
 
@@ -204,7 +204,7 @@ impl GenerateArguments {
         text.map(Some).map_err(|e| Error::io(path, e))
     }
 
-    fn append(&self, session: &mut Session, source: &Source, prompt: Option<&str>) -> Result<()> {
+    fn append(&self, engine: &Engine, session: &mut Session, source: &Source, prompt: Option<&str>) -> Result<()> {
         if let Some(chat) = &self.chat {
             let message = |role: &str, content: &String| ChatMessage { role: role.into(), content: content.clone() };
             let system = self.system.iter().map(|s| message("system", s));
@@ -215,7 +215,10 @@ impl GenerateArguments {
                 Source::Synthetic(_) => {
                     session.append_tokens(&prompt.bytes().map(TokenId::from).collect::<Vec<_>>())?
                 }
-                Source::Folder(_) => drop(session.append_text(prompt, SpecialTokens::AsText)?),
+                Source::Folder(_) => {
+                    session.append_tokens(engine.text().map_or(&[], |text| text.tokenizer.prefix()))?;
+                    session.append_text(prompt, SpecialTokens::AsText)?;
+                }
             }
         }
         Ok(())

@@ -35,7 +35,7 @@ pub struct ModelArguments {
         value_name = "auto|bf16|f32|int8|int4",
         default_value = "auto",
         value_parser = parse_weights,
-        long_help = "What the matrices run as: auto (bf16 as bf16, all else as f32), bf16, f32, int8 (one scale for 64 inputs of an \
+        long_help = "What the matrices run as: auto (bf16 if all are stored so, else f32), bf16, f32, int8 (one scale for 64 inputs of an \
                      output), int8-gN (one for N, a multiple of 32), int8-channel (one for all) or int4 (groups of 32). int8 and int4 lose quality; BENCHMARKS.md says how much"
     )]
     pub weights: Weights,

@@ -37,7 +37,7 @@ impl<'a> Columns<'a> {
         if k == 0 || n == 0 {
             return Err(Error::argument("a matrix to pack needs at least one row and one column"));
         }
-        if let Some(w) = parts.iter().find(|w| w.k != k || w.bytes.len() != w.n * w.k * w.dtype.size_bytes()) {
+        if let Some(w) = parts.iter().find(|w| w.k != k || !w.is_whole()) {
             let (bytes, n, dtype) = (w.bytes.len(), w.n, w.dtype);
             return Err(Error::argument(format!("{}: {bytes} bytes are no [{n}, {k}] matrix of {dtype}", w.name)));
         }

@@ -22,14 +22,18 @@ pub fn machine() -> Machine {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let threads_allowed = std::thread::available_parallelism().map_or(1, usize::from);
     let memory_bytes = memory_bytes();
-    let limit = cgroup_limits().min().unwrap_or(u64::MAX);
     Machine {
         model_name: field(&cpuinfo, "model name").unwrap_or("unknown").to_string(),
         n_cores: cpuinfo.lines().filter(|l| l.starts_with("processor")).count().max(threads_allowed),
         threads_allowed,
         memory_bytes,
-        memory_limit_bytes: if memory_bytes == 0 && limit == u64::MAX { 0 } else { limit.min(memory_bytes.max(1)) },
+        memory_limit_bytes: known_least([memory_bytes, cgroup_limits().min().unwrap_or(0)]),
     }
+}
+
+/// The least of what is known; 0 is not.
+fn known_least(bytes: [u64; 2]) -> u64 {
+    bytes.into_iter().filter(|bytes| *bytes > 0).min().unwrap_or(0)
 }
 
 /// Bytes of the first processor's data cache of this level; half a MiB where the operating system does not tell.
@@ -65,4 +69,14 @@ fn cgroup_limits() -> impl Iterator<Item = u64> {
         let text = std::fs::read_to_string(folder.join("memory.max")).ok()?;
         text.trim().parse().ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::known_least;
+
+    #[test]
+    fn what_is_not_known_is_no_limit() {
+        assert_eq!([[0, 0], [0, 7], [9, 0], [9, 7]].map(known_least), [0, 7, 9, 7]);
+    }
 }

@@ -176,7 +176,7 @@ impl<I: Isa> Backend for CpuBackend<I> {
     }
 
     fn load(&self, config: &ModelConfig, source: &dyn WeightSource, options: LoadOptions) -> Result<Box<dyn Model>> {
-        let dtype = options.weights.map_or_else(|| weights::natural_dtype(config, source), Ok)?;
+        let dtype = options.weights.map_or_else(|| self.pool.install(|| weights::natural_dtype(config, source)), Ok)?;
         let (isa, pool) = (self.isa, self.pool.clone());
         Ok(match dtype {
             WeightDtype::Bf16 => {

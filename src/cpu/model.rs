@@ -28,6 +28,10 @@ pub struct CpuModel<I: Isa, W: Matrix> {
 
 impl<I: Isa, W: Matrix> CpuModel<I, W> {
     /// Packs the weights as `dtype` and allocates everything that a step needs.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a configuration that [`ModelConfig::validate`] refuses, weights of other shapes than it asks for, and steps without a row;
+    /// [`Error::Unavailable`] without memory for pages or steps.
     pub fn load(
         isa: I,
         pool: Pool,
@@ -36,6 +40,7 @@ impl<I: Isa, W: Matrix> CpuModel<I, W> {
         dtype: WeightDtype,
         options: LoadOptions,
     ) -> Result<Self> {
+        config.validate()?;
         if options.max_step_tokens == 0 || options.max_logit_rows == 0 {
             return Err(Error::argument("a step needs room for at least one row and one row of logits"));
         }
@@ -52,7 +57,7 @@ impl<I: Isa, W: Matrix> CpuModel<I, W> {
             frequencies: config.rope.frequencies(config.head_dim),
             weights: pool.install(|| Weights::pack(config, source, dtype))?,
             kv,
-            state: State::new(config, &options, pool.n_threads()),
+            state: State::new(config, &options, pool.n_threads())?,
             config: config.clone(),
             options: LoadOptions { weights: Some(dtype), ..options },
             pool,

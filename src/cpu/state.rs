@@ -1,12 +1,13 @@
 //! The memory of a step, sized once from the model's limits.
 
 use super::attention::{AttentionPlan, AttentionScratch, Geometry, PlanLimits};
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Plain};
 use super::isa::Isa;
 use super::lhs::LhsElement;
 use super::matmul;
 use super::matrix::Matrix;
 use crate::backend::LoadOptions;
+use crate::error::{Error, Result};
 use crate::spec::{ModelConfig, Slot};
 
 /// Activations of a step of up to T rows, and what threads work in.
@@ -73,13 +74,22 @@ pub fn geometry(config: &ModelConfig) -> Geometry {
 
 impl<I: Isa, W: Matrix> State<I, W> {
     /// Memory for steps within `options`.
-    pub fn new(config: &ModelConfig, options: &LoadOptions, n_threads: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where there is not as much.
+    pub fn new(config: &ModelConfig, options: &LoadOptions, n_threads: usize) -> Result<Self> {
         let t = options.max_step_tokens;
+        let n_rows = t.max(options.max_logit_rows);
+        if u32::try_from(n_rows).is_err() {
+            return Err(unavailable(n_rows, "rows are counted in 32 bits"));
+        }
         let geometry = geometry(config);
-        let lhs = |k: usize| {
-            let n_rows = t.max(options.max_logit_rows);
-            Buffer::zeroed(<W::Lhs<I>>::buffer_len(n_rows, <W::Lhs<I>>::row_len(k)))
-        };
+        let lhs = |k: usize| zeroed(n_rows, <W::Lhs<I>>::buffer_len(n_rows, <W::Lhs<I>>::row_len(k)));
+        // First what depends on the number of rows most: where this cannot be had, nothing else has been touched.
+        let x = zeroed(t, t * config.d_model)?;
+        let qkv = zeroed(t, t * (config.d_q() + 2 * config.d_kv()))?;
+        let (normed, attended) = (lhs(config.d_model)?, lhs(config.d_q())?);
+        let gated = lhs(config.d_ff.next_multiple_of(16))?;
         let limits = PlanLimits {
             max_step_tokens: t,
             max_len: config.max_len,
@@ -89,20 +99,29 @@ impl<I: Isa, W: Matrix> State<I, W> {
         };
         let mut operand = W::Operand::default();
         let widest = config.d_model.max(config.d_q()).max(config.d_ff);
-        W::make_room(&mut operand, t.max(options.max_logit_rows), widest);
-        Self {
+        W::make_room(&mut operand, n_rows, widest);
+        Ok(Self {
             operand,
-            x: Buffer::zeroed(t * config.d_model),
-            normed: lhs(config.d_model),
-            qkv: Buffer::zeroed(t * (config.d_q() + 2 * config.d_kv())),
-            attended: lhs(config.d_q()),
-            gated: lhs(config.d_ff.next_multiple_of(16)),
+            x,
+            normed,
+            qkv,
+            attended,
+            gated,
             slots: Vec::with_capacity(t),
             positions: Vec::with_capacity(t),
             cos: vec![0.0; t * config.head_dim / 2],
             sin: vec![0.0; t * config.head_dim / 2],
             plan: AttentionPlan::new(&geometry, limits),
             threads: (0..n_threads).map(|_| ThreadState::new(&geometry)).collect(),
-        }
+        })
     }
+}
+
+/// A buffer of `len` elements, for steps of `n_rows` rows.
+fn zeroed<T: Plain>(n_rows: usize, len: usize) -> Result<Buffer<T>> {
+    Buffer::try_zeroed(len).map_err(|e| unavailable(n_rows, &e.to_string()))
+}
+
+fn unavailable(n_rows: usize, why: &str) -> Error {
+    Error::Unavailable { what: format!("memory for steps of {n_rows} rows"), why: why.into() }
 }

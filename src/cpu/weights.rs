@@ -5,7 +5,7 @@ use super::matrix::Matrix;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::spec::tensors::{self, EMBEDDING, FINAL_NORM, LM_HEAD, part};
-use crate::spec::{ModelConfig, WeightDtype, WeightSource};
+use crate::spec::{CheckedWeights, ModelConfig, WeightDtype, WeightSource};
 
 /// Everything that a step reads.
 pub struct Weights<W> {
@@ -51,7 +51,7 @@ pub struct Layer<W> {
 /// What the matrices run as when nothing is asked for: bf16 if they all are, else f32, which holds bf16 and f16 exactly.
 pub fn natural_dtype(config: &ModelConfig, source: &dyn WeightSource) -> Result<WeightDtype> {
     for tensor in tensors::expected(config).iter().filter(|t| t.k > 1) {
-        if source.tensor(&tensor.name)?.dtype != Dtype::Bf16 {
+        if source.dtype(&tensor.name)? != Dtype::Bf16 {
             return Ok(WeightDtype::F32);
         }
     }
@@ -59,8 +59,9 @@ pub fn natural_dtype(config: &ModelConfig, source: &dyn WeightSource) -> Result<
 }
 
 impl<W: Matrix> Weights<W> {
-    /// Packs a model, tensor by tensor.
+    /// Packs a model, tensor by tensor, each held against the configuration.
     pub fn pack(config: &ModelConfig, source: &dyn WeightSource, dtype: WeightDtype) -> Result<Self> {
+        let source = &CheckedWeights::new(config, source);
         let vector = |name: &str| -> Result<_> { Ok(source.tensor(name)?.to_f32()) };
         let embedding = source.tensor(EMBEDDING)?;
         let head = dtype.of_head();
@@ -89,7 +90,7 @@ impl<W: Matrix> Weights<W> {
 }
 
 impl<W: Matrix> Layer<W> {
-    fn pack(config: &ModelConfig, source: &dyn WeightSource, layer: usize, dtype: WeightDtype) -> Result<Self> {
+    fn pack(config: &ModelConfig, source: &CheckedWeights<'_>, layer: usize, dtype: WeightDtype) -> Result<Self> {
         let name = |of: &str| tensors::layer(layer, of);
         let vector = |of: &str| -> Result<Vec<f32>> { Ok(source.tensor(&name(of))?.to_f32()) };
         let qkv = [part::Q_PROJ, part::K_PROJ, part::V_PROJ].map(name);

@@ -75,7 +75,7 @@ impl EngineBuilder {
         self
     }
 
-    /// What the matrices run as; `None`, the default, keeps bf16 as bf16 and runs everything else as f32.
+    /// What the matrices run as; `None`, the default, is bf16 where all of them are stored so, else f32, which loses nothing.
     pub fn weights(mut self, dtype: Option<WeightDtype>) -> Self {
         self.weights = dtype;
         self
@@ -174,11 +174,8 @@ impl EngineBuilder {
             max_step_tokens: self.max_step_tokens.unwrap_or(512),
             max_logit_rows: MAX_LOGIT_ROWS,
         };
-        let weights_dtype = match self.weights {
-            Some(dtype) => dtype,
-            None => WeightDtype::holding(weights.tensor("model.layers.0.self_attn.k_proj.weight")?.dtype),
-        };
         let model = backend.load(config, weights, options)?;
+        let weights_dtype = weights_dtype(&*model);
         let (backend, n_threads) = (caps.name.clone(), caps.n_threads);
         Ok(Loaded { model, name, backend, n_threads, weights_dtype, notes: Vec::new() })
     }
@@ -193,9 +190,14 @@ impl EngineBuilder {
         let backend = caps.map_or("custom".into(), |caps| caps.name.clone());
         let n_threads = caps.map(|caps| caps.n_threads).or(self.threads).unwrap_or(1);
         let name = format!("{:?}", model.config().architecture).to_lowercase();
-        let weights_dtype = model.options().weights.unwrap_or(WeightDtype::F32);
+        let weights_dtype = weights_dtype(&*model);
         Ok(Loaded { model, name, backend, n_threads, weights_dtype, notes: Vec::new() })
     }
+}
+
+/// What a model says that its matrices run as; f32 where it does not.
+fn weights_dtype(model: &dyn Model) -> WeightDtype {
+    model.options().weights.unwrap_or(WeightDtype::F32)
 }
 
 /// Pages of `dtype` that the budget has room for; an error where the backend has no such pages.
@@ -209,7 +211,8 @@ fn n_pages(config: &ModelConfig, caps: &Caps, dtype: KvDtype, budget_bytes: Opti
     let spec = KvSpec { n_layers, n_kv_heads, head_dim, dtype };
     let page_bytes = (caps.page_len * spec.bytes_per_token()) as u64;
     let context_bytes = config.max_len.div_ceil(caps.page_len) as u64 * page_bytes;
-    let default_bytes = (DEFAULT_CONTEXTS * context_bytes).min(caps.memory_bytes / MEMORY_SHARE);
+    let share = if caps.memory_bytes == 0 { u64::MAX } else { caps.memory_bytes / MEMORY_SHARE };
+    let default_bytes = DEFAULT_CONTEXTS.saturating_mul(context_bytes).min(share);
     let bytes = budget_bytes.unwrap_or(default_bytes);
     match bytes / page_bytes {
         0 => Err(Error::Argument(format!(
@@ -306,5 +309,6 @@ mod tests {
     fn the_default_budget_is_four_contexts_or_a_quarter_of_the_memory() {
         assert_eq!(pages(None, u64::MAX).unwrap(), 64);
         assert_eq!(pages(None, 40 * 4_096).unwrap(), 10);
+        assert_eq!(pages(None, 0).unwrap(), 64, "memory that nobody knows is no limit");
     }
 }

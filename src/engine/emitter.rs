@@ -65,7 +65,8 @@ mod with_text {
         }
 
         pub(super) fn push(&mut self, token: TokenId, matching: bool) -> Result<Visible> {
-            let piece = self.stream.push(token)?;
+            // Embeddings may have rows that only pad them. A model can draw one; it is a token, and has no text.
+            let piece = if self.stream.knows(token) { self.stream.push(token)? } else { String::new() };
             Ok(if matching { self.stops.push(&piece) } else { self.stops.pass(&piece) })
         }
 

@@ -18,12 +18,14 @@ pub struct Generation<'s> {
     /// Makes text of tokens, if the scheduler does not have to look for stop strings in it.
     emitter: Option<Emitter>,
     finish_reason: Option<FinishReason>,
+    /// The error that ended it, once it was read.
+    error: Option<Error>,
     ended: bool,
 }
 
 impl<'s> Generation<'s> {
     pub(super) fn new(session: &'s mut Session, events: Receiver<Event>, emitter: Option<Emitter>) -> Self {
-        Self { session, events, emitter, finish_reason: None, ended: false }
+        Self { session, events, emitter, finish_reason: None, error: None, ended: false }
     }
 
     /// Why it ended; `None` while it runs, and after an error that is neither [`Error::Cancelled`] nor [`Error::Deadline`].
@@ -34,12 +36,15 @@ impl<'s> Generation<'s> {
     /// Reads all that is left, and tells why it ended.
     ///
     /// # Errors
-    /// The error that ended it, [`Error::Cancelled`] and [`Error::Deadline`] among them.
+    /// The error that ended it, [`Error::Cancelled`] and [`Error::Deadline`] among them, also where it was read before.
     pub fn finish(mut self) -> Result<FinishReason> {
         for generated in &mut self {
             generated?;
         }
-        self.finish_reason.clone().ok_or(Error::ShutDown)
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => self.finish_reason.clone().ok_or(Error::ShutDown),
+        }
     }
 
     /// Reads all that is left as one string, and tells why it ended.
@@ -118,7 +123,8 @@ impl Iterator for Generation<'_> {
             return None;
         }
         let received = self.receive();
-        if received.is_err() {
+        if let Err(error) = &received {
+            self.error = Some(error.clone());
             self.stop();
         }
         received.transpose()

@@ -34,7 +34,7 @@ impl Scheduler {
             let request = &self.running[idx];
             let has_room = self.batch.n_tokens() < max_rows.min(max_logit_rows);
             if has_room && request.is_decoding() && !request.is_paused() {
-                self.place(idx, 1);
+                self.place(idx, 1, max_logit_rows);
             }
         }
     }
@@ -56,19 +56,21 @@ impl Scheduler {
         }
     }
 
-    /// Shares `budget` rows evenly among the chosen prompts, the shortest first so that what it leaves goes to the others.
+    /// Shares `budget` rows, and the logits that a step may have, evenly among the chosen prompts, the shortest first so that what it leaves goes to the
+    /// others.
     fn plan_prompts(&mut self, mut budget: usize) {
         self.prompts.sort_unstable();
         for i in 0..self.prompts.len() {
             let (_, idx) = self.prompts[i];
-            budget -= self.place(idx, budget.div_ceil(self.prompts.len() - i));
+            let n_left = self.prompts.len() - i;
+            let logit_room = self.model.options().max_logit_rows - self.batch.logit_rows.len();
+            budget -= self.place(idx, budget.div_ceil(n_left), logit_room.div_ceil(n_left));
         }
     }
 
-    /// Puts up to `max_rows` rows of a request into the batch. Returns how many; none if it has to end.
-    fn place(&mut self, idx: usize, max_rows: usize) -> usize {
+    /// Puts up to `max_rows` rows of a request into the batch, and asks for up to `logit_room` of their logits. Returns how many rows; none if it has to end.
+    fn place(&mut self, idx: usize, max_rows: usize, logit_room: usize) -> usize {
         let request = &self.running[idx];
-        let logit_room = self.model.options().max_logit_rows - self.batch.logit_rows.len();
         let n_rows = rows_within(request, max_rows, logit_room, self.shared.info.page_len);
         let kv_len = request.context.table.len() + n_rows;
         if n_rows == 0 {

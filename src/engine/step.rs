@@ -17,6 +17,7 @@ impl Scheduler {
         let started = Instant::now();
         self.note_first_steps(started);
         let (model, batch, logits) = (&mut self.model, &self.batch, &mut self.logits);
+        let vocab = self.shared.info.config.vocab;
         let outcome = guarded(|| {
             model.step(batch, logits)?;
             let (have, want) = (logits.n_rows(), batch.logit_rows.len());
@@ -25,7 +26,10 @@ impl Scheduler {
                     "the backend returned {have} rows of logits where {want} were asked for"
                 )));
             }
-            Ok(())
+            match (0..want).map(|row| logits.row(row).len()).find(|len| *len != vocab) {
+                Some(len) => Err(Error::Step(format!("the backend returned {len} logits in a row, of {vocab} tokens"))),
+                None => Ok(()),
+            }
         });
         let step_ns = started.elapsed().as_nanos() as u64;
         let (n_seqs, n_tokens) = (self.planned.len(), self.batch.n_tokens());
@@ -123,31 +127,32 @@ fn judge(
     Ok(drawn)
 }
 
-/// Appends a drawn token, sends it, and tells whether and why the generation ends.
+/// Appends a drawn token, sends it, and tells whether and why the generation ends. Where its text cannot be made it is not appended.
 fn advance(request: &mut Request, mut generated: Generated, max_len: usize) -> Result<Option<Option<FinishReason>>> {
     let Work::Generate(generating) = &mut request.work else { unreachable!("only generations draw") };
     let (token, usage, tokens) = (generated.token, &mut request.usage, &mut request.context.tokens);
-    tokens.push(token);
-    request.wanted = tokens.len() - 1..tokens.len();
-    let elapsed = request.accepted.elapsed();
-    usage.generated_tokens += 1;
-    usage.time_to_first_token.get_or_insert(elapsed);
-    usage.token_times.push(elapsed);
+    let (n_generated, len) = (usage.generated_tokens + 1, tokens.len() + 1);
     let options = &generating.options;
     let mut end = if generating.end_tokens.contains(&token) {
         Some(FinishReason::EndToken)
     } else if options.stop_tokens.contains(&token) {
         Some(FinishReason::StopToken(token))
-    } else if usage.generated_tokens >= options.max_tokens {
+    } else if n_generated >= options.max_tokens {
         Some(FinishReason::MaxTokens)
     } else {
-        (tokens.len() >= max_len).then_some(FinishReason::ContextFull)
+        (len >= max_len).then_some(FinishReason::ContextFull)
     };
     if let Some(emitter) = &mut generating.emitter {
-        let visible = emitter.emit(token, end.as_ref(), usage.generated_tokens >= options.min_tokens)?;
+        let visible = emitter.emit(token, end.as_ref(), n_generated >= options.min_tokens)?;
         end = visible.stop.map(FinishReason::StopString).or(end);
         generated.text = Some(visible.text);
     }
+    tokens.push(token);
+    request.wanted = len - 1..len;
+    let elapsed = request.accepted.elapsed();
+    usage.generated_tokens = n_generated;
+    usage.time_to_first_token.get_or_insert(elapsed);
+    usage.token_times.push(elapsed);
     request.send(generated, end.clone());
     Ok(end.map(Some))
 }

@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::text::{ChatMessage, ChatOptions, SpecialTokens, TextModel};
 
 impl Session {
-    /// Queues text behind the context. Returns how many tokens it became.
+    /// Queues text behind the context. Returns how many tokens it became. Nothing is added to it: a model that wants a begin token before a plain text
+    /// has it in [`Tokenizer::prefix`](crate::text::Tokenizer::prefix), for whoever begins a context.
     ///
     /// # Errors
     /// [`Error::Text`] without a tokenizer, [`Error::ContextLength`]; nothing is appended then.

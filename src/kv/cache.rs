@@ -160,7 +160,8 @@ impl PageCache {
     }
 
     /// [`PageCache::truncate`], and takes what lies behind `len` out of the index unless others live on it: for
-    /// contents that turned out to be wrong.
+    /// contents that turned out to be wrong. Pages leave the index whole, so where `len` lies within one of them the table is cut where that page
+    /// begins; [`PageTable::len`] tells.
     pub fn forget(&mut self, table: &mut PageTable, len: usize) {
         for page_idx in (len / self.page_len..table.pages.len()).rev() {
             let page = table.pages[page_idx];

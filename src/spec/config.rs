@@ -1,6 +1,7 @@
 //! A model's configuration: what `config.json` says, in this crate's names.
 
 use super::TokenId;
+use crate::error::{Error, Result};
 
 /// The families of models that the forward pass covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -108,6 +109,34 @@ impl RopeScaling {
 }
 
 impl ModelConfig {
+    /// Whether a forward pass can be made of these numbers. A configuration that was read from a folder is sound.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where a dimension is zero, KV heads do not divide the query heads, or a head is odd, which RoPE cannot rotate.
+    pub fn validate(&self) -> Result<()> {
+        let Self { d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff, vocab, max_len, .. } = *self;
+        let dimensions = [
+            ("d_model", d_model),
+            ("n_layers", n_layers),
+            ("n_heads", n_heads),
+            ("n_kv_heads", n_kv_heads),
+            ("head_dim", head_dim),
+            ("d_ff", d_ff),
+            ("vocab", vocab),
+            ("max_len", max_len),
+        ];
+        if let Some((name, _)) = dimensions.iter().find(|(_, n)| *n == 0) {
+            return Err(Error::argument(format!("a model whose {name} is 0")));
+        }
+        if !n_heads.is_multiple_of(n_kv_heads) {
+            return Err(Error::argument(format!("{n_kv_heads} KV heads do not divide {n_heads} query heads")));
+        }
+        if !head_dim.is_multiple_of(2) {
+            return Err(Error::argument(format!("head_dim must be even for RoPE, and is {head_dim}")));
+        }
+        Ok(())
+    }
+
     /// Query heads that share one KV head.
     pub fn group(&self) -> usize {
         self.n_heads / self.n_kv_heads

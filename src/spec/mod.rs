@@ -23,4 +23,4 @@ pub use kv_dtype::KvDtype;
 pub use synthetic::{Preset, Synthetic};
 pub use tensors::TensorSpec;
 pub use weight_dtype::WeightDtype;
-pub use weights::{WeightSource, WeightView};
+pub use weights::{CheckedWeights, WeightSource, WeightView};

@@ -29,14 +29,6 @@ impl WeightDtype {
     /// 8 bits with one scale for each output channel: fewer bytes, and a larger error (BENCHMARKS.md).
     pub const INT8_CHANNEL: Self = Self::Int8 { group_len: None };
 
-    /// What a tensor stored as `dtype` runs as when nothing is asked for: nothing is lost.
-    pub const fn holding(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::Bf16 => Self::Bf16,
-            Dtype::F32 | Dtype::F16 => Self::F32,
-        }
-    }
-
     /// The element type of weights that are not quantised.
     pub const fn float(self) -> Option<Dtype> {
         match self {

@@ -25,6 +25,11 @@ impl TextStream {
         Self { tokenizer, tokens: Vec::new(), n_context: 0 }
     }
 
+    /// Whether the tokenizer has this token.
+    pub fn knows(&self, token: TokenId) -> bool {
+        (token as usize) < self.tokenizer.vocab()
+    }
+
     /// Takes the next token and returns the characters that it completed, often one word, sometimes nothing.
     ///
     /// # Errors

@@ -115,7 +115,7 @@ impl Tokenizer {
         self.inner.parse.token_to_id(token)
     }
 
-    /// Tokens that the model expects before a plain text (the begin token of Llama 3, none for SmolLM2). Chat templates
+    /// Tokens that the model expects before a plain text, at the start of a context (the begin token of Llama 3, none for SmolLM2). Chat templates
     /// write their own.
     pub fn prefix(&self) -> &[TokenId] {
         &self.inner.prefix

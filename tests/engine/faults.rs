@@ -1,7 +1,9 @@
 //! What fails, fails alone.
 
+use std::time::Duration;
+
 use longhaul::Error;
-use longhaul::engine::Engine;
+use longhaul::engine::{Engine, GenerateOptions};
 use longhaul::spec::TokenId;
 
 use crate::toy::{Fault, PAGE_LEN, Remote, Toy, continuation, engine, greedy, prompt, prompted};
@@ -28,7 +30,8 @@ fn generate(session: &mut longhaul::engine::Session, n: usize) -> Result<Vec<Tok
 
 #[test]
 fn a_panic_in_a_step_fails_its_sessions_and_no_other() {
-    for (fault, message) in [(Fault::Panic, "the toy broke"), (Fault::Fail, "the toy refused")] {
+    let narrow = (Fault::Narrow(1), "96 logits in a row, of 97 tokens");
+    for (fault, message) in [(Fault::Panic, "the toy broke"), (Fault::Fail, "the toy refused"), narrow] {
         let (engine, remote) = engine(1_000);
         let (early_prompt, tokens) = (prompt(1, 20), prompt(2, 100));
         let mut bystander = prompted(&engine, "a", &early_prompt);
@@ -94,6 +97,19 @@ fn a_budget_smaller_than_one_session_is_an_error_and_the_session_lives() {
     session.rewind(PAGE_LEN + 3).unwrap();
     let expected = continuation(&tokens[..PAGE_LEN + 3], 10);
     assert_eq!(generate(&mut session, 10).unwrap(), expected);
+}
+
+#[test]
+fn an_error_that_was_read_is_still_how_it_ended() {
+    let (engine, _) = engine(4);
+    let mut session = prompted(&engine, "a", &prompt(1, 3 * PAGE_LEN));
+    let mut generation = session.generate(greedy(100)).unwrap();
+    let read = generation.by_ref().last().unwrap().unwrap_err();
+    assert!(matches!(read, Error::KvExhausted { .. }), "{read}");
+    assert_eq!(generation.finish().unwrap_err().to_string(), read.to_string());
+    let mut generation = session.generate(GenerateOptions { deadline: Some(Duration::ZERO), ..greedy(1) }).unwrap();
+    assert!(matches!(generation.next(), Some(Err(Error::Deadline))));
+    assert!(matches!(generation.finish(), Err(Error::Deadline)));
 }
 
 #[test]

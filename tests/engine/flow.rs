@@ -82,6 +82,28 @@ fn prompts_share_a_step_evenly_and_leave_nothing_unused() {
 }
 
 #[test]
+fn scores_share_the_logits_of_a_step() {
+    let (engine, remote) = engine(2_000);
+    let open = gate(&remote);
+    let prompts = [1, 2, 3, 4].map(|seed| prompt(seed, 3_000 + 16 * seed as usize));
+    let mut sessions = prompts.each_ref().map(|p| prompted(&engine, "a", &p[..1]));
+    std::thread::scope(|scope| {
+        for (session, tokens) in sessions.iter_mut().zip(&prompts) {
+            scope.spawn(|| assert_eq!(session.score(&tokens[1..]).unwrap().len(), tokens.len() - 1));
+        }
+        // A step at a time until all are there.
+        while engine.stats().running_requests < 4 && remote.batches().len() < 60 {
+            open.send(()).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(open);
+    });
+    // A step of the toy has 48 rows of logits; a page for each would leave nothing to the longest.
+    let all = remote.batches().iter().filter(|batch| batch.starts.len() == 4).count();
+    assert!(all > 100, "four scores advance together: {all} steps");
+}
+
+#[test]
 fn a_reader_that_stops_reading_stops_its_own_session_only() {
     let (engine, _) = engine(1_000);
     let (lazy_prompt, eager_prompt) = (prompt(1, 10), prompt(2, 10));

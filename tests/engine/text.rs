@@ -16,7 +16,12 @@ fn words(tokens: &[TokenId]) -> String {
 }
 
 fn engine() -> Engine {
-    let vocab: serde_json::Map<String, serde_json::Value> = (0..VOCAB as u32).map(|t| (word(t), t.into())).collect();
+    engine_with_words(VOCAB as u32)
+}
+
+/// An engine whose tokenizer has the first `n_words` of the model's tokens.
+fn engine_with_words(n_words: u32) -> Engine {
+    let vocab: serde_json::Map<String, serde_json::Value> = (0..n_words).map(|t| (word(t), t.into())).collect();
     let tokenizer = serde_json::json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "[a-z]{2}"}, "behavior": "Isolated", "invert": false},
@@ -70,4 +75,21 @@ fn what_might_have_become_a_stop_string_is_shown_at_the_end() {
     let mut session = prompted(&engine, "a", &tokens);
     let options = GenerateOptions { stop_strings: vec![stop], ..greedy(5) };
     assert_eq!(session.generate(options).unwrap().into_text().unwrap(), (text, FinishReason::MaxTokens));
+}
+
+#[test]
+fn a_token_that_only_pads_the_embedding_has_no_text() {
+    let tokens = prompt(1, 10);
+    let expected = continuation(&tokens, 40);
+    let n_words = 60;
+    let known: Vec<TokenId> = expected.iter().copied().filter(|&token| token < n_words).collect();
+    assert!(!known.is_empty() && known.len() < expected.len(), "the toy draws both");
+    let engine = engine_with_words(n_words);
+    for stop_strings in [vec![], vec!["never".into()]] {
+        let mut session = prompted(&engine, "a", &tokens);
+        let options = GenerateOptions { stop_strings, ..greedy(40) };
+        let (text, reason) = session.generate(options).unwrap().into_text().unwrap();
+        assert_eq!((text, reason), (words(&known), FinishReason::MaxTokens));
+        assert_eq!(session.tokens()[10..], expected);
+    }
 }

@@ -24,6 +24,8 @@ pub enum Fault {
     Panic,
     /// The logits of this row are NaN.
     Nan(usize),
+    /// Rows of logits are this much shorter.
+    Narrow(usize),
     Fail,
 }
 
@@ -180,13 +182,14 @@ impl Model for Toy {
         match fault {
             Fault::Panic => panic!("the toy broke"),
             Fault::Fail => return Err(Error::Step("the toy refused".into())),
-            Fault::None | Fault::Nan(_) => {}
+            Fault::None | Fault::Nan(_) | Fault::Narrow(_) => {}
         }
-        let out = logits.reset(batch.logit_rows.len(), VOCAB);
-        for (out, &row) in out.chunks_mut(VOCAB).zip(&batch.logit_rows) {
+        let width = if let Fault::Narrow(by) = fault { VOCAB - by } else { VOCAB };
+        let out = logits.reset(batch.logit_rows.len(), width);
+        for (out, &row) in out.chunks_mut(width).zip(&batch.logit_rows) {
             let seq = (0..ragged.n_seqs()).find(|&seq| ragged.rows(seq).contains(&(row as usize))).unwrap();
             let kv_len = ragged.start(seq) + row as usize - ragged.rows(seq).start + 1;
-            out.copy_from_slice(&self::logits(&self.pages.read(ragged.page_table(seq), kv_len)));
+            out.copy_from_slice(&self::logits(&self.pages.read(ragged.page_table(seq), kv_len))[..width]);
             if fault == Fault::Nan(row as usize) {
                 out.fill(f32::NAN);
             }

@@ -24,8 +24,8 @@ pub struct ModelFinding {
     kv_bytes_per_token: usize,
     /// The model's own limit.
     max_len: usize,
-    /// Tokens whose keys and values fit beside the weights into the memory that this process may use.
-    fitting_tokens: u64,
+    /// Tokens whose keys and values fit beside the weights into the memory that this process may use; none where nobody knows how much that is.
+    fitting_tokens: Option<u64>,
 }
 
 /// The model in a folder, or a synthetic one, or if neither is named the fetched one and all synthetic ones.
@@ -59,7 +59,8 @@ fn finding(name: String, config: &ModelConfig, machine: &MachineIdentity) -> Mod
     let (n_layers, n_kv_heads, head_dim) = (config.n_layers, config.n_kv_heads, config.head_dim);
     let kv_bytes_per_token = KvSpec { n_layers, n_kv_heads, head_dim, dtype: KvDtype::Bf16 }.bytes_per_token();
     let weights_bytes = n_weights(config) * Dtype::Bf16.size_bytes() as u64;
-    let fitting_tokens = machine.memory_limit_bytes.saturating_sub(weights_bytes) / kv_bytes_per_token as u64;
+    let limit = Some(machine.memory_limit_bytes).filter(|bytes| *bytes > 0);
+    let fitting_tokens = limit.map(|bytes| bytes.saturating_sub(weights_bytes) / kv_bytes_per_token as u64);
     ModelFinding {
         name,
         n_layers,
@@ -92,14 +93,18 @@ pub fn table(models: &[ModelFinding]) -> Table {
         "longest context here",
     ]);
     for model in models {
-        let longest = (model.max_len as u64).min(model.fitting_tokens);
+        let longest = match model.fitting_tokens.map(|fitting| fitting.min(model.max_len as u64)) {
+            None => "unknown".into(),
+            Some(0) => "none: the weights do not fit".into(),
+            Some(longest) => longest.to_string(),
+        };
         table.add_row([
             model.name.clone(),
             super::gib(model.weights_bytes),
             format!("{} bytes", model.kv_bytes_per_token),
             model.max_len.to_string(),
-            model.fitting_tokens.to_string(),
-            if longest == 0 { "none: the weights do not fit".into() } else { longest.to_string() },
+            model.fitting_tokens.map_or("unknown".into(), |fitting| fitting.to_string()),
+            longest,
         ]);
     }
     table

@@ -27,6 +27,12 @@ impl PageLayout {
                  that is a multiple of 16"
             )));
         }
+        // Both halves of a page with their padding and scales are less than this, so nothing below overflows.
+        if n_kv_heads.checked_mul(head_dim).and_then(|len| len.checked_mul(8 * PAGE_LEN)).is_none() {
+            return Err(Error::argument(format!(
+                "a KV cache of {n_kv_heads} heads of {head_dim} elements: no page is as large"
+            )));
+        }
         Ok(Self { n_kv_heads, head_dim, k_depth: head_dim.next_multiple_of(TILE_DEPTH), dtype })
     }
 

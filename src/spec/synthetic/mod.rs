@@ -49,6 +49,10 @@ impl Synthetic {
     pub fn seed(&self) -> u64 {
         self.seed
     }
+
+    fn spec(&self, name: &str) -> Result<&TensorSpec> {
+        self.specs.get(name).ok_or_else(|| Error::argument(format!("the synthetic model has no tensor \"{name}\"")))
+    }
 }
 
 impl WeightSource for Synthetic {
@@ -57,13 +61,14 @@ impl WeightSource for Synthetic {
     /// # Errors
     /// [`Error::Argument`] for a tensor that the configuration does not have.
     fn tensor<'a>(&'a self, name: &'a str) -> Result<WeightView<'a>> {
-        let spec = self
-            .specs
-            .get(name)
-            .ok_or_else(|| Error::argument(format!("the synthetic model has no tensor \"{name}\"")))?;
+        let spec = self.spec(name)?;
         let mut bytes = vec![0; spec.n * spec.k * Dtype::Bf16.size_bytes()];
         fill(&mut bytes, key(self.seed, name), &quantiles(spec));
         Ok(WeightView { name, n: spec.n, k: spec.k, dtype: Dtype::Bf16, bytes: bytes.into() })
+    }
+
+    fn dtype(&self, name: &str) -> Result<Dtype> {
+        self.spec(name).map(|_| Dtype::Bf16)
     }
 }
 
