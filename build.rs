@@ -69,7 +69,10 @@ fn from_git(root: &Path) -> Option<String> {
         return None;
     }
     let commit = git(root, &["rev-parse", "--short=12", "HEAD"])?;
-    // Not the index: it changes with every `git add`, and the whole crate would be built again.
+    // What the crate is built again for anyway, so that the mark below is as new as the code. Not the index: it changes with every `git add`.
+    for name in ["src", "Cargo.toml", "examples"] {
+        println!("cargo:rerun-if-changed={name}");
+    }
     for name in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(root, &["rev-parse", "--git-path", name]).filter(|p| root.join(p).exists()) {
             println!("cargo:rerun-if-changed={path}");

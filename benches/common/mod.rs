@@ -34,13 +34,15 @@ impl Setup {
     /// All that a filter may choose from: every table of this machine, with one thread and with all. Without a filter it is the chosen
     /// table (or the one that `LONGHAUL_ISA` forces) with all threads.
     pub fn all() -> Vec<Self> {
-        let forced = std::env::var(cpu::TABLE_VARIABLE).ok();
+        let forced = std::env::var(cpu::TABLE_VARIABLE).ok().filter(|name| !name.is_empty());
         let chosen = |t: &TableStatus| forced.as_deref().map_or(t.chosen, |name| t.name == name);
         let wanted = |t: &TableStatus| t.available && (n_filters() > 0 || chosen(t));
         let n_threads = cpu::machine().threads_allowed;
         let threads = if n_filters() > 0 && n_threads > 1 { vec![1, n_threads] } else { vec![n_threads] };
-        let tables = cpu::tables().into_iter().filter(wanted);
+        let tables: Vec<_> = cpu::tables().into_iter().filter(wanted).collect();
+        assert!(!tables.is_empty(), "{}: no table {forced:?} on this machine", cpu::TABLE_VARIABLE);
         tables
+            .into_iter()
             .flat_map(|t| threads.iter().map(move |&n_threads| Self { table: t.name, roof: t.roof, n_threads }))
             .collect()
     }

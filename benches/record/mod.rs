@@ -37,7 +37,7 @@ pub fn write_if_asked(rows: &[Row], table: &str, n_threads: usize) {
     let record = serde_json::json!({
         "name": name,
         "machine": format!("{}, {} cores, {gib:.0} GiB, virtual", machine.model_name, machine.n_cores),
-        "commit": output("git", &["rev-parse", "--short", "HEAD"]),
+        "commit": commit(),
         "date": output("date", &["+%Y-%m-%d"]),
         "table": table,
         "threads": n_threads,
@@ -47,6 +47,15 @@ pub fn write_if_asked(rows: &[Row], table: &str, n_threads: usize) {
     let text = serde_json::to_string_pretty(&record).expect("a record is plain data") + "\n";
     std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     println!("wrote {}", path.display());
+}
+
+/// The commit, and whether what was measured differs from it.
+fn commit() -> String {
+    let changed = output(
+        "git",
+        &["status", "--porcelain", "--untracked-files=no", "--", "src", "benches", "Cargo.toml", "Cargo.lock"],
+    );
+    output("git", &["rev-parse", "--short", "HEAD"]) + if changed.is_empty() { "" } else { "-dirty" }
 }
 
 /// What a command prints, or `unknown`.

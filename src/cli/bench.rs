@@ -77,9 +77,11 @@ pub fn run(arguments: &BenchArguments) -> Result<Ended> {
     let progress = Progress::new(arguments.json);
     let source = arguments.model.source()?;
     let mut options = arguments.options()?;
-    // A trace can be told wrong before a model is loaded, which may take a while.
-    options.max_len = usize::MAX;
-    arguments.plan(&options)?;
+    if arguments.workload == Workload::Trace {
+        // It can be told wrong before a model is loaded, which may take a while.
+        options.max_len = usize::MAX;
+        arguments.plan(&options)?;
+    }
     let folder = ReportFolder::open(&arguments.out)?;
     let engine = arguments.model.engine(&source, progress)?;
     let weights_sha256 = weights_sha256(&engine, progress)?;

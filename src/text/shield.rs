@@ -80,7 +80,15 @@ impl<'a> Shield<'a> {
         match value {
             Value::String(text) => *text = self.cover_text(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.cover_value(item)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.cover_value(field)),
+            Value::Object(fields) => {
+                *fields = std::mem::take(fields)
+                    .into_iter()
+                    .map(|(key, mut field)| {
+                        self.cover_value(&mut field);
+                        (self.cover_text(&key), field)
+                    })
+                    .collect();
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -135,9 +143,15 @@ mod tests {
     fn variables_are_covered_at_every_depth() {
         let special = ["</s>".to_string()];
         let mut options = ChatOptions::default();
-        options.variables.insert("tools".into(), serde_json::json!([{ "description": "ends </s>" }]));
+        options.variables.insert(
+            "tools".into(),
+            serde_json::json!([{ "description": "ends </s>", "parameters": { "</s>": 1, "path": 2 } }]),
+        );
         let shield = Shield::new(&special, "", &[], &options).unwrap();
         shield.cover(&mut [], &mut options);
         assert!(shield.is_in(options.variables["tools"][0]["description"].as_str().unwrap()));
+        let parameters = options.variables["tools"][0]["parameters"].as_object().unwrap();
+        let keys: Vec<&String> = parameters.keys().collect();
+        assert!(keys.contains(&&"path".to_string()) && keys.iter().any(|key| shield.is_in(key)), "names too: {keys:?}");
     }
 }

@@ -61,7 +61,9 @@ impl<'a> Layout<'a> {
                 join.children = (0..n_researchers).map(|_| self.researcher()).collect();
             }
             let computed = growth.computed();
-            growth.push(join, computed);
+            if !growth.push(join, computed) {
+                break;
+            }
         }
         self.finish(growth)
     }
@@ -103,7 +105,9 @@ impl<'a> Layout<'a> {
         for _ in 1..options.n_turns.unwrap_or(n_turns) {
             let step = Step::new(TurnKind::Later, options.wait(0.0), APPEND.draw(&mut rng), OUTPUT.draw(&mut rng));
             let computed = growth.computed();
-            growth.push(step, computed);
+            if !growth.push(step, computed) {
+                break;
+            }
         }
         self.finish(growth)
     }

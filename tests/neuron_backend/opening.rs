@@ -2,6 +2,7 @@
 
 use longhaul::Error;
 use longhaul::neuron::backend::{NeuronOptions, open};
+use longhaul::neuron::neff::Target;
 
 use crate::compiled::{Bucket, attention, folder};
 use crate::contract_programs::{heads, matrix};
@@ -15,6 +16,12 @@ fn the_environment_says_it_all() {
     let folder = folder(&[matrix(20, 40), heads(1, 1, 64, &[0])].concat());
     let variables = [(PROGRAMS_VARIABLE, folder.path().to_str().unwrap()), ("NEURON_LOGICAL_NC_CONFIG", "1")];
     isolated("opening::the_environment_says_it_all", "2_35", &variables, |fake| {
+        // What is refused before the runtime is started leaves it to be had.
+        let wrong = open(&NeuronOptions { core: 99, ..Default::default() });
+        assert!(matches!(wrong.map(drop), Err(Error::Argument(_))));
+        let wrong = open(&NeuronOptions { target: Some(Target::Trn1), ..Default::default() });
+        assert!(matches!(wrong.map(drop), Err(Error::Unavailable { why, .. }) if why.contains("trn2 and trn3")));
+        assert_eq!(fake.counters().is_open, 0);
         let backend = open(&NeuronOptions::default()).unwrap();
         let caps = backend.caps();
         assert_eq!((caps.name.as_str(), caps.page_len, caps.chunk_len, caps.n_threads), ("neuron/trn2", 256, 256, 1));

@@ -1,6 +1,6 @@
 //! Sessions on the CPU backend, as an embedder uses them: the real model's answers, long contexts, and what is refused.
 
-#[cfg(feature = "text")]
+#[cfg(all(unix, feature = "text"))]
 mod damaged;
 #[path = "../common/tiny.rs"]
 mod families;

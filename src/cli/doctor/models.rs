@@ -28,10 +28,10 @@ pub struct ModelFinding {
     fitting_tokens: Option<u64>,
 }
 
-/// The model in a folder, or a synthetic one, or if neither is named the fetched one and all synthetic ones.
+/// The model in a folder, or a synthetic one, or if neither is named the fetched one, if it can be opened, and all synthetic ones.
 ///
 /// # Errors
-/// When the model cannot be opened.
+/// When the model that was named cannot be opened.
 pub fn find(dir: Option<&Path>, preset: Option<Preset>, machine: &MachineIdentity) -> Result<Vec<ModelFinding>> {
     let models = configs(dir, preset)?;
     Ok(models.into_iter().map(|(name, config)| finding(name, &config, machine)).collect())
@@ -48,7 +48,15 @@ fn configs(dir: Option<&Path>, preset: Option<Preset>) -> Result<Vec<(String, Mo
         (None, Some(preset)) => Ok(vec![synthetic(preset)]),
         (None, None) => {
             let fetched = PathBuf::from(FETCHED);
-            let mut models = if fetched.is_dir() { vec![folder(fetched)?] } else { Vec::new() };
+            let found = fetched.is_dir().then(|| folder(fetched));
+            let mut models = match found.transpose() {
+                Ok(found) => Vec::from_iter(found),
+                // Nobody asked for it: what else there is to tell is told.
+                Err(error) => {
+                    eprintln!("longhaul: the fetched model is left out: {error}");
+                    Vec::new()
+                }
+            };
             models.extend(Preset::ALL.into_iter().map(synthetic));
             Ok(models)
         }

@@ -32,7 +32,7 @@ impl NeuronMatrix {
     /// The catalog's, when no program takes a matrix of this size.
     pub fn pack(programs: Arc<Programs>, weight: &WeightView<'_>) -> Result<Self> {
         let WeightView { name, n, k, .. } = *weight;
-        if n == 0 || k == 0 || weight.bytes.len() != n * k * weight.dtype.size_bytes() {
+        if n == 0 || k == 0 || !weight.is_whole() {
             let what = format!("{name}: {} bytes are no {} [{n}, {k}]", weight.bytes.len(), weight.dtype);
             return Err(Error::argument(what));
         }

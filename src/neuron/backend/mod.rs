@@ -51,7 +51,7 @@ pub struct NeuronOptions {
     pub core: u32,
     /// The chip; by default what the runtime says.
     pub target: Option<Target>,
-    /// Physical cores of a logical one; by default what `NEURON_LOGICAL_NC_CONFIG` says, else the runtime's default: 2, on trn1 1.
+    /// Physical cores of a logical one; by default what `NEURON_LOGICAL_NC_CONFIG` says, else the runtime's default, 2.
     pub lnc: Option<u32>,
     /// Tokens of a KV page, if the programs are of several lengths.
     pub page_len: Option<usize>,
@@ -60,15 +60,18 @@ pub struct NeuronOptions {
 /// Opens the Neuron backend on one logical core. Starts the runtime, which a process has once.
 ///
 /// # Errors
-/// [`Error::Unavailable`] without libnrt, or on a chip that is not known; [`Error::Io`] without programs, and [`Error::Program`] for a manifest
-/// that is wrong; [`Error::Argument`] for a core that there is not, or programs of several page lengths with none chosen.
+/// [`Error::Unavailable`] without libnrt, or on a chip that is not known or that the kernels are not for; [`Error::Io`] without programs, and [`Error::Program`] for a manifest
+/// that is wrong; [`Error::Argument`] for a core that there is not, or programs of several page lengths with none chosen. But for the chip's, all of
+/// them come before the runtime is started, so that the process still has it.
 pub fn open(options: &NeuronOptions) -> Result<Box<dyn Backend>> {
     let dir = options.programs.clone().unwrap_or_else(|| default_dir().0);
     let catalog = Catalog::open(&dir)?;
     let page_len = page_len(&catalog, options.page_len, &dir)?;
-    let core = Runtime::start()?.core(options.core)?;
+    let lnc = lnc(options.lnc)?;
+    options.target.map_or(Ok(()), has_kernels)?;
+    let core = Runtime::start_with(options.core)?.core(options.core)?;
     let target = options.target.map_or_else(|| target_of(&core), Ok)?;
-    let lnc = lnc(options.lnc, target)?;
+    has_kernels(target)?;
     let memory_bytes = match core.memory() {
         Ok(memory) => memory.limit_bytes,
         Err(NeuronError::MissingSymbol { .. }) => 0, // not known
@@ -104,13 +107,24 @@ fn target_of(core: &Core) -> Result<Target> {
     }
 }
 
-fn lnc(chosen: Option<u32>, target: Target) -> Result<u32> {
+/// Refuses a chip that `kernels/compile.py` makes no programs for.
+fn has_kernels(target: Target) -> Result<()> {
+    match target {
+        Target::Trn1 => Err(Error::Unavailable {
+            what: "the Neuron backend".into(),
+            why: format!("the kernels are for trn2 and trn3, and this is {target}"),
+        }),
+        Target::Trn2 | Target::Trn3 => Ok(()),
+    }
+}
+
+fn lnc(chosen: Option<u32>) -> Result<u32> {
     match (chosen, variable(LNC_VARIABLE)) {
         (Some(lnc), _) => Ok(lnc),
         (None, Some(text)) => {
             text.parse().map_err(|_| Error::argument(format!("{LNC_VARIABLE} is {text:?}, which is no number")))
         }
-        (None, None) => Ok(if target == Target::Trn1 { 1 } else { 2 }),
+        (None, None) => Ok(2),
     }
 }
 

@@ -44,6 +44,18 @@ impl Runtime {
     /// [`NeuronError::NotFound`] without a libnrt; [`NeuronError::Status`] if it does not initialise, for instance because another process has
     /// the cores; [`NeuronError::Closed`] if this process had it and closed it.
     pub fn start() -> Result<Self> {
+        Self::start_where(|_| Ok(()))
+    }
+
+    /// The same for who wants logical core `idx`, so that a core that there is not leaves the runtime unstarted: it is to be had once.
+    ///
+    /// # Errors
+    /// Those of [`Runtime::start`], and [`NeuronError::Argument`] if there is no such core.
+    pub fn start_with(idx: u32) -> Result<Self> {
+        Self::start_where(|n_cores| check_core(idx, n_cores))
+    }
+
+    fn start_where(check: impl FnOnce(Option<u32>) -> Result<()>) -> Result<Self> {
         let mut process = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
         match &*process {
             Process::Never => {}
@@ -57,6 +69,7 @@ impl Runtime {
             Err(NeuronError::MissingSymbol { .. }) => None,
             Err(error) => return Err(lose(&mut process, error)),
         };
+        check(n_cores)?;
         nrt.init().map_err(|error| lose(&mut process, error))?;
         let shared = Arc::new(Shared { nrt, health: Health::default(), n_cores, locks: Mutex::default() });
         *process = Process::Started(Arc::downgrade(&shared));
@@ -78,10 +91,7 @@ impl Runtime {
     /// # Errors
     /// [`NeuronError::Argument`] if there is none.
     pub fn core(&self, idx: u32) -> Result<Core> {
-        if let Some(n_cores) = self.0.n_cores.filter(|n| idx >= *n) {
-            let what = format!("there is no Neuron core {idx}: this process has {n_cores} (NEURON_RT_VISIBLE_CORES)");
-            return Err(NeuronError::Argument(what));
-        }
+        check_core(idx, self.0.n_cores)?;
         let mut locks = self.0.locks.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Core::new(self.0.clone(), idx, locks.entry(idx).or_default().clone()))
     }
@@ -102,6 +112,16 @@ impl Runtime {
     /// The failure that the device was lost with, if it is lost.
     pub fn lost(&self) -> Option<Failure> {
         self.0.health.lost()
+    }
+}
+
+/// Refuses a core beyond those of the process, if their number is known.
+fn check_core(idx: u32, n_cores: Option<u32>) -> Result<()> {
+    match n_cores.filter(|n| idx >= *n) {
+        Some(n_cores) => Err(NeuronError::Argument(format!(
+            "there is no Neuron core {idx}: this process has {n_cores} (NEURON_RT_VISIBLE_CORES)"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -102,6 +102,7 @@ impl Nrt {
 
 /// Text in a field of C: up to its NUL, or the whole field.
 pub(super) fn text(field: &[c_char]) -> String {
-    let bytes: Vec<u8> = field.iter().map(|c| c.cast_unsigned()).take_while(|b| *b != 0).collect();
+    // A character of C has a sign on x86-64 and none on Arm Linux.
+    let bytes: Vec<u8> = field.iter().flat_map(|c| c.to_ne_bytes()).take_while(|b| *b != 0).collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -1,10 +1,12 @@
 //! Sessions that stay open: each turn appends to a context that the engine holds.
 
+use std::thread::Builder;
+
 use super::super::plan::{Opening, Prompt, SessionPlan, TurnPlan};
 use super::super::tokens::Run;
 use super::Replay;
 use crate::engine::Session;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::spec::TokenId;
 
 /// A subagent's session, forked from its parent, and its first prompt beyond what they share.
@@ -72,7 +74,10 @@ impl Replay<'_> {
         std::thread::scope(|scope| {
             for child in &turn.children {
                 let forked = self.fork(parent, child, &mut taken);
-                scope.spawn(move || self.session(child, Some(forked)));
+                if let Err(error) = Builder::new().spawn_scoped(scope, move || self.session(child, Some(forked))) {
+                    let what = "a thread for a subagent".into();
+                    self.session(child, Some(Err(Error::Unavailable { what, why: error.to_string() })));
+                }
             }
         });
     }

@@ -7,6 +7,7 @@ mod turn;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 pub use interrupt::Interrupt;
@@ -47,7 +48,8 @@ pub struct Replayed {
 
 /// Runs `plan` to its end or to its interruption.
 ///
-/// A session whose turn fails ends there, as its later prompts would build on what was never computed; all others go on.
+/// A session whose turn fails ends there, as its later prompts would build on what was never computed; all others go on. A subagent that the operating
+/// system has no thread for fails; of sessions fewer run at once then.
 ///
 /// # Errors
 /// When the engine cannot drop its retained prefixes. What a turn suffers stands in its record.
@@ -62,13 +64,18 @@ pub fn run(engine: &Engine, plan: &Plan, interrupt: &Interrupt, observer: &dyn O
     };
     let before = engine.stats();
     let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(session) = plan.sessions.get(next.fetch_add(1, Ordering::Relaxed)) {
+            replay.session(session, None);
+        }
+    };
     std::thread::scope(|scope| {
-        for _ in 0..plan.concurrency.min(plan.sessions.len()) {
-            scope.spawn(|| {
-                while let Some(session) = plan.sessions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    replay.session(session, None);
-                }
-            });
+        for n_threads in 0..plan.concurrency.min(plan.sessions.len()) {
+            if let Err(error) = Builder::new().spawn_scoped(scope, work) {
+                tracing::warn!(n_threads, %error, "fewer sessions at once than planned");
+                // Who there is takes the sessions that are left, this thread too.
+                return work();
+            }
         }
     });
     let wall = replay.began.elapsed();
@@ -99,7 +106,8 @@ struct Log {
 impl Replay<'_> {
     /// Runs one session to its end, as a fork of `parent` if it opens with one.
     fn session(&self, plan: &SessionPlan, parent: Option<Result<live::Forked>>) {
-        if !self.interrupt.wait_until(self.began + plan.start) {
+        // A session whose first turn did not fit has none.
+        if plan.turns.is_empty() || !self.interrupt.wait_until(self.began + plan.start) {
             return;
         }
         let start_ms = self.now_ms();

@@ -71,7 +71,7 @@ pub unsafe fn nrt_get_instance_info(info: *mut sys::nrt_instance_info_t, size: u
         }
         let mut arch_name = [0; 16];
         for (to, from) in arch_name.iter_mut().zip(b"NCv3") {
-            *to = from.cast_signed();
+            *to = std::ffi::c_char::from_ne_bytes([*from]);
         }
         // SAFETY: null, or as large as the struct, which was checked.
         unsafe {
