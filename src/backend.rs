@@ -134,7 +134,8 @@ pub trait Model: Send {
     /// Its KV pages, for copies, export and import.
     fn kv(&mut self) -> &mut dyn KvPages;
 
-    /// Runs one ragged batch: appends its tokens' keys and values to their pages, and writes the logits of the rows that want them.
+    /// Runs one ragged batch: appends its tokens' keys and values to their pages, and writes the logits of the rows that want them, `[config().vocab]`
+    /// each; to the engine a step with rows of another width has failed.
     ///
     /// Once warm it allocates nothing. A row's logits depend on the tokens before it and on nothing else, bit for bit.
     ///

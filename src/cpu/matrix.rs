@@ -1,5 +1,7 @@
 //! A packed weight matrix, whatever its elements: what a matmul needs of it.
 
+use std::io;
+
 use super::columns::Columns;
 use super::disjoint::SharedRows;
 use super::isa::Isa;
@@ -36,7 +38,10 @@ pub trait Matrix: Sized + Send + Sync + 'static {
     fn sum_layout<I: Isa>(&self, isa: I, n_rows: usize, n_panels: usize) -> SumLayout;
 
     /// Makes `operand` large enough for `n_rows` rows of `k` elements in any matrix of this type.
-    fn make_room(operand: &mut Self::Operand, n_rows: usize, k: usize);
+    ///
+    /// # Errors
+    /// What the operating system says where it has no memory for them.
+    fn make_room(operand: &mut Self::Operand, n_rows: usize, k: usize) -> io::Result<()>;
 
     /// Makes the operand of `n_rows` rows of `lhs`, whose rows are `k` long, padded to a multiple of 32. Allocates nothing if there is room.
     fn prepare<I: Isa, S: Send>(

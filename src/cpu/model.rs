@@ -50,6 +50,7 @@ impl<I: Isa, W: Matrix> CpuModel<I, W> {
             head_dim: config.head_dim,
             dtype: options.kv,
         };
+        let state = State::new(config, &options, pool.n_threads())?;
         let kv = CpuPages::new(isa, pool.clone(), &spec, options.n_pages)?;
         Ok(Self {
             isa,
@@ -57,7 +58,7 @@ impl<I: Isa, W: Matrix> CpuModel<I, W> {
             frequencies: config.rope.frequencies(config.head_dim),
             weights: pool.install(|| Weights::pack(config, source, dtype))?,
             kv,
-            state: State::new(config, &options, pool.n_threads())?,
+            state,
             config: config.clone(),
             options: LoadOptions { weights: Some(dtype), ..options },
             pool,

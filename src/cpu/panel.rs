@@ -4,6 +4,8 @@
 //! `[depth / 2][16 columns][2]`: 32 of depth are one AMX tile as `TDPBF16PS` takes it, one KiB; and for plain vectors one load of 64
 //! bytes widens with a shift and a mask into two vectors. f32 is `[depth][16 columns]`, and so are codes of keys and values.
 
+use std::io;
+
 use rayon::prelude::*;
 
 use super::buffer::Buffer;
@@ -148,7 +150,9 @@ impl<E: PanelElement> Matrix for Panels<E> {
         E::sum_layout::<I>(n_panels)
     }
 
-    fn make_room(_: &mut (), _: usize, _: usize) {}
+    fn make_room(_: &mut (), _: usize, _: usize) -> io::Result<()> {
+        Ok(())
+    }
 
     fn prepare<I: Isa, S: Send>(&self, _: I, _: &[E::Lhs<I>], _: usize, _: &mut (), _: &mut [S]) {}
 

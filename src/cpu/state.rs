@@ -85,7 +85,7 @@ impl<I: Isa, W: Matrix> State<I, W> {
         }
         let geometry = geometry(config);
         let lhs = |k: usize| zeroed(n_rows, <W::Lhs<I>>::buffer_len(n_rows, <W::Lhs<I>>::row_len(k)));
-        // First what depends on the number of rows most: where this cannot be had, nothing else has been touched.
+        // First what depends on the number of rows most: what cannot be had is an error here.
         let x = zeroed(t, t * config.d_model)?;
         let qkv = zeroed(t, t * (config.d_q() + 2 * config.d_kv()))?;
         let (normed, attended) = (lhs(config.d_model)?, lhs(config.d_q())?);
@@ -99,7 +99,7 @@ impl<I: Isa, W: Matrix> State<I, W> {
         };
         let mut operand = W::Operand::default();
         let widest = config.d_model.max(config.d_q()).max(config.d_ff);
-        W::make_room(&mut operand, n_rows, widest);
+        W::make_room(&mut operand, n_rows, widest).map_err(|e| unavailable(n_rows, &e.to_string()))?;
         Ok(Self {
             operand,
             x,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::request::Request;
+use super::request::{Request, Work};
 use super::scheduler::{Planned, Scheduler, guarded};
 use crate::error::Result;
 use crate::kv::PageCache;
@@ -56,16 +56,26 @@ impl Scheduler {
         }
     }
 
-    /// Shares `budget` rows, and the logits that a step may have, evenly among the chosen prompts, the shortest first so that what it leaves goes to the
-    /// others.
+    /// Shares `budget` rows evenly among the chosen prompts, the shortest first so that what it leaves goes to the others.
     fn plan_prompts(&mut self, mut budget: usize) {
         self.prompts.sort_unstable();
         for i in 0..self.prompts.len() {
             let (_, idx) = self.prompts[i];
-            let n_left = self.prompts.len() - i;
-            let logit_room = self.model.options().max_logit_rows - self.batch.logit_rows.len();
-            budget -= self.place(idx, budget.div_ceil(n_left), logit_room.div_ceil(n_left));
+            let logit_room = self.logit_room(i);
+            budget -= self.place(idx, budget.div_ceil(self.prompts.len() - i), logit_room);
         }
+    }
+
+    /// Logits that a chosen prompt may ask for. Scores want one for each row and share what there is, but for one that each generation behind them
+    /// wants for its prompt's end.
+    fn logit_room(&self, prompt_idx: usize) -> usize {
+        let room = self.model.options().max_logit_rows - self.batch.logit_rows.len();
+        let (_, idx) = self.prompts[prompt_idx];
+        let Work::Score(_) = self.running[idx].work else { return room };
+        let left = || self.prompts[prompt_idx..].iter().map(|&(_, idx)| &self.running[idx].work);
+        let n_scores = left().filter(|work| matches!(work, Work::Score(_))).count();
+        let n_generations = left().filter(|work| matches!(work, Work::Generate(_))).count();
+        room.saturating_sub(n_generations).div_ceil(n_scores)
     }
 
     /// Puts up to `max_rows` rows of a request into the batch, and asks for up to `logit_room` of their logits. Returns how many rows; none if it has to end.

@@ -27,9 +27,11 @@ fn byte_level_json() -> Value {
         "pre_tokenizer": byte_level, "decoder": byte_level,
         "post_processor": {
             "type": "TemplateProcessing",
-            "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                       {"SpecialToken": {"id": "<|end|>", "type_id": 0}}],
             "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {"<bos>": {"id": "<bos>", "ids": [259], "tokens": ["<bos>"]}},
+            "special_tokens": {"<bos>": {"id": "<bos>", "ids": [259], "tokens": ["<bos>"]},
+                               "<|end|>": {"id": "<|end|>", "ids": [258], "tokens": ["<|end|>"]}},
         },
         "model": {"type": "BPE", "vocab": numbered(&vocab), "merges": ["a b"]},
     })

@@ -65,7 +65,7 @@ impl Tokenizer {
         as_text.set_encode_special_tokens(true);
         let special = parse.get_added_tokens_decoder().into_iter().filter(|(_, token)| token.special);
         let (special_ids, special_tokens) = special.map(|(id, token)| (id, token.content)).unzip();
-        let prefix = parse.encode_fast("", true).map_err(text_error)?.get_ids().to_vec();
+        let prefix = prefix_of(&parse).map_err(text_error)?;
         let vocab = parse.get_vocab(true).into_values().max().map_or(0, |largest| largest as usize + 1);
         Ok(Self { inner: Arc::new(Inner { parse, as_text, special_tokens, special_ids, prefix, vocab }) })
     }
@@ -159,6 +159,13 @@ impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tokenizer").field("vocab", &self.inner.vocab).finish_non_exhaustive()
     }
+}
+
+/// What the tokenizer adds before a text, and not what it may add behind it.
+fn prefix_of(tokenizer: &tokenizers::Tokenizer) -> Result<Vec<TokenId>, tokenizers::Error> {
+    let encoding = tokenizer.encode("a", true)?;
+    let n_added = encoding.get_special_tokens_mask().iter().take_while(|is_added| **is_added == 1).count();
+    Ok(encoding.get_ids()[..n_added].to_vec())
 }
 
 fn text_error(error: tokenizers::Error) -> Error {

@@ -43,15 +43,15 @@ fn session(options: &WorkloadOptions, cap: usize, idx: usize) -> (SessionPlan, b
     let shared = options.scale.total(SYSTEM_LEN);
     let mut growth = Growth::new(options, cap, SessionPlan::new(idx, "coder", Opening::System(shared)));
     let first = Step::new(TurnKind::First, options.wait(0.0), FIRST_INPUT_LEN, OUTPUT.draw(&mut rng));
-    let fits = growth.push(first, if idx == 0 { 0 } else { shared });
-    let n_later = if fits { options.n_turns.unwrap_or(N_TURNS) - 1 } else { 0 };
-    for _ in 0..n_later {
+    let mut fits = growth.push(first, if idx == 0 { 0 } else { shared });
+    for _ in 1..options.n_turns.unwrap_or(N_TURNS) {
+        if !fits {
+            break;
+        }
         let wait = options.wait(TOOL_GAP_S.at(rng.unit()).min(TOOL_GAP_CAP_S));
         let step = Step::new(TurnKind::Later, wait, APPEND.draw(&mut rng), OUTPUT.draw(&mut rng));
         let computed = growth.computed();
-        if !growth.push(step, computed) {
-            break;
-        }
+        fits = growth.push(step, computed);
     }
     growth.finish()
 }

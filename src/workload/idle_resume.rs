@@ -58,7 +58,7 @@ fn session(options: &WorkloadOptions, cap: usize, idle: Idle) -> (SessionPlan, b
     let mut rng = Rng::new(options.seed, &[KEY, idle.context as u64, idle.copy as u64]);
     let mut growth = Growth::new(options, cap, SessionPlan::new(idle.idx, idle.group, Opening::Own));
     growth.push(Step::new(TurnKind::First, options.wait(0.0), idle.context, OUTPUT.draw(&mut rng)), 0);
-    for idle_s in IDLE_S.into_iter().cycle().take(options.n_turns.map_or(IDLE_S.len(), |n| n - 1)) {
+    for idle_s in IDLE_S.into_iter().cycle().take(options.n_turns.map_or(IDLE_S.len(), |n| n.saturating_sub(1))) {
         let mut step = Step::new(TurnKind::Resume, options.wait(idle_s), APPEND.draw(&mut rng), OUTPUT.draw(&mut rng));
         step.recompute = idle.group == "recompute";
         let computed = growth.computed();

@@ -10,6 +10,8 @@
 //!
 //! 128 is added because the dot products of the instruction sets take one operand without a sign. 16 lines of 8-bit codes are one AMX tile.
 
+use std::io;
+
 use rayon::prelude::*;
 
 use super::product::QuantProduct;
@@ -208,8 +210,8 @@ impl Matrix for QuantPanels {
         if isa.quant_sums_in_tiles(n_rows, self) { SumLayout::tiles(n_panels) } else { SumLayout::rows(n_panels) }
     }
 
-    fn make_room(operand: &mut QuantRows, n_rows: usize, k: usize) {
-        operand.make_room(n_rows, k);
+    fn make_room(operand: &mut QuantRows, n_rows: usize, k: usize) -> io::Result<()> {
+        operand.make_room(n_rows, k)
     }
 
     fn prepare<I: Isa, S: Send>(&self, isa: I, lhs: &[f32], n_rows: usize, operand: &mut QuantRows, states: &mut [S]) {

@@ -1,5 +1,7 @@
 //! Left operands of products with quantised weights: rows of f32 quantised to 8 bits, group by group like the weights that they meet.
 
+use std::io;
+
 use super::panels::QuantPanels;
 use super::symmetric::Symmetric;
 use crate::cpu::buffer::Buffer;
@@ -51,10 +53,17 @@ impl QuantRows {
     }
 
     /// Makes room for `n_rows` rows of `k` elements, whatever the length of the groups and the order.
-    pub fn make_room(&mut self, n_rows: usize, k: usize) {
+    ///
+    /// # Errors
+    /// What the operating system says where it has no memory for them.
+    pub fn make_room(&mut self, n_rows: usize, k: usize) -> io::Result<()> {
         // A group is no longer than K, padded, so whole groups are less than twice as long; and whole tiles no more than twice.
         let (n_rows, depth) = (n_rows.next_multiple_of(TILE_ROWS), k.next_multiple_of(TILE_DEPTH));
-        self.resize(n_rows * 2 * depth, n_rows * depth / TILE_DEPTH);
+        let (n_codes, n_groups) = (n_rows * 2 * depth, n_rows * depth / TILE_DEPTH);
+        self.buffer = Buffer::try_zeroed(n_codes)?;
+        self.groups.try_reserve_exact(n_groups).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.resize(n_codes, n_groups);
+        Ok(())
     }
 
     fn resize(&mut self, n_codes: usize, n_groups: usize) {

@@ -40,7 +40,7 @@ impl Dots for Avx2 {
     #[inline(always)]
     fn codes(self, line: &Line) -> [__m256i; 2] {
         let p = line.0.as_ptr().cast::<__m256i>();
-        // SAFETY: AVX2 as above; both loads lie inside the line's 64 bytes, which are aligned to 64.
+        // SAFETY: AVX2 as for `avx2!`; both loads lie inside the line's 64 bytes, which are aligned to 64.
         unsafe { [_mm256_load_si256(p), _mm256_load_si256(p.add(1))] }
     }
 

@@ -6,7 +6,7 @@ use super::Avx512;
 use crate::cpu::isa::{Kernel, Target};
 use crate::cpu::quant::{Dots, Line};
 
-/// Proof of AVX-512 VNNI beside F and BW: made only where [`Integers::Vnni`] says so.
+/// Proof of AVX-512 VNNI beside F and BW: made only where `Integers::Vnni` says so.
 #[derive(Clone, Copy)]
 pub struct Vnni(pub(super) Avx512);
 
@@ -45,7 +45,7 @@ impl Dots for Vnni {
 
     #[inline(always)]
     fn codes(self, line: &Line) -> __m512i {
-        // SAFETY: AVX-512 as above; the load is the whole line, which is aligned to 64.
+        // SAFETY: AVX-512 as for `avx512!`; the load is the whole line, which is aligned to 64.
         unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
     }
 
