@@ -125,3 +125,16 @@ fn zeroed<T: Plain>(n_rows: usize, len: usize) -> Result<Buffer<T>> {
 fn unavailable(n_rows: usize, why: &str) -> Error {
     Error::Unavailable { what: format!("memory for steps of {n_rows} rows"), why: why.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_beyond_all_addresses_is_unavailable() {
+        for len in [1 << (usize::BITS - 4), usize::MAX] {
+            let error = zeroed::<f32>(7, len).map(drop).unwrap_err();
+            assert!(matches!(&error, Error::Unavailable { what, .. } if what.contains("7 rows")), "{error}");
+        }
+    }
+}

@@ -75,7 +75,8 @@ impl Scheduler {
         let left = || self.prompts[prompt_idx..].iter().map(|&(_, idx)| &self.running[idx].work);
         let n_scores = left().filter(|work| matches!(work, Work::Score(_))).count();
         let n_generations = left().filter(|work| matches!(work, Work::Generate(_))).count();
-        room.saturating_sub(n_generations).div_ceil(n_scores)
+        // One at least, if there is one, lest generations that keep coming hold it up for good.
+        room.saturating_sub(n_generations).max(1).div_ceil(n_scores).min(room)
     }
 
     /// Puts up to `max_rows` rows of a request into the batch, and asks for up to `logit_room` of their logits. Returns how many rows; none if it has to end.

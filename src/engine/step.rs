@@ -26,10 +26,12 @@ impl Scheduler {
                     "the backend returned {have} rows of logits where {want} were asked for"
                 )));
             }
-            match (0..want).map(|row| logits.row(row).len()).find(|len| *len != vocab) {
-                Some(len) => Err(Error::Step(format!("the backend returned {len} logits in a row, of {vocab} tokens"))),
-                None => Ok(()),
+            // All rows are of one width.
+            let width = if want > 0 { logits.row(0).len() } else { vocab };
+            if width != vocab {
+                return Err(Error::Step(format!("the backend returned {width} logits in a row, of {vocab} tokens")));
             }
+            Ok(())
         });
         let step_ns = started.elapsed().as_nanos() as u64;
         let (n_seqs, n_tokens) = (self.planned.len(), self.batch.n_tokens());

@@ -97,6 +97,25 @@ fn nothing_is_truncated_and_no_prefix_is_added_unasked() {
 }
 
 #[test]
+fn a_vocabulary_needs_no_word_in_particular() {
+    let json = json!({
+        "version": "1.0",
+        "added_tokens": [added_token(1, "<bos>", true)],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<bos>": {"id": "<bos>", "ids": [1], "tokens": ["<bos>"]}},
+        },
+        "model": {"type": "WordLevel", "vocab": {"word": 0}, "unk_token": "<unk>"},
+    });
+    let tokenizer = Tokenizer::from_json(json.to_string().as_bytes()).unwrap();
+    assert_eq!(tokenizer.prefix(), [1]);
+    assert!(tokenizer.encode("a", SpecialTokens::AsText).is_err(), "it has no such word, and none for unknown ones");
+}
+
+#[test]
 fn bad_bytes_and_ids_are_named() {
     let tokenizer = &*BYTE_LEVEL;
     let error = tokenizer.encode_bytes(b"good \xff", SpecialTokens::AsText).unwrap_err();

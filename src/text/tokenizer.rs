@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokenizers::{Encoding, Token};
+
 use super::shield::Shield;
 use crate::error::{Error, Result};
 use crate::spec::TokenId;
@@ -161,9 +163,10 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// What the tokenizer adds before a text, and not what it may add behind it.
+/// What the tokenizer adds before a text, and not what it may add behind it. The text is one token made up, since no vocabulary need have any word.
 fn prefix_of(tokenizer: &tokenizers::Tokenizer) -> Result<Vec<TokenId>, tokenizers::Error> {
-    let encoding = tokenizer.encode("a", true)?;
+    let text = Encoding::from_tokens(vec![Token::new(0, "a".into(), (0, 1))], 0);
+    let encoding = tokenizer.post_process(text, None, true)?;
     let n_added = encoding.get_special_tokens_mask().iter().take_while(|is_added| **is_added == 1).count();
     Ok(encoding.get_ids()[..n_added].to_vec())
 }

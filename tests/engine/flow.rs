@@ -96,10 +96,10 @@ fn scores_share_the_logits_of_a_step() {
             });
         }
         together.wait();
-        // A step at a time until all are there.
+        // A step at a time until all are there, slowly enough for a thread that comes late.
         while engine.stats().running_requests < 4 && remote.batches().len() < 60 {
             open.send(()).unwrap();
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(20));
         }
         drop(open);
     });
@@ -120,7 +120,7 @@ fn a_score_beside_prompts_has_the_logits_that_they_leave() {
         scope.spawn(|| scored.score(&tokens).unwrap());
         while engine.stats().running_requests < 2 && remote.batches().len() < 40 {
             open.send(()).unwrap();
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(20));
         }
         drop(open);
     });
