@@ -14,7 +14,7 @@ use super::disjoint::SharedRows;
 use super::isa::Isa;
 use super::lhs::LhsElement;
 use super::matrix::{Block, Matrix};
-use super::product::{Element, Product, Span, SumLayout};
+use super::product::{Along, Element, N_NEXT, Product, Span, SumLayout};
 use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::{PANEL_COLS, TILE_DEPTH};
@@ -178,10 +178,11 @@ impl<E: PanelElement> Matrix for Panels<E> {
                     first_k: 0,
                     depth: self.depth,
                     panels: &self.data[block.first_panel * panel_stride..],
-                    next: &[],
                 }],
+                along: Along::Depth,
                 panel_stride,
                 n_panels: block.n_panels,
+                next: [&[]; N_NEXT],
                 out,
                 layout: block.layout,
                 accumulate: false,

@@ -9,7 +9,7 @@ use super::stored::Stored;
 use super::unit::Unit;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::product::{ASKING_ROWS, Span};
+use crate::cpu::product::ASKING_ROWS;
 
 impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Computes the states of a unit's rows over its keys.
@@ -26,35 +26,23 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     #[inline(always)]
     pub(super) fn chunk_as_stored<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, unit: &Unit<'a>) {
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
-        let (spans, n_spans) = unit.spans_at_once();
-        let spans = &spans[..n_spans];
-        let asks = I::ASKS_AHEAD && unit.strip.len() <= ASKING_ROWS;
-        for (i, span) in spans.iter().enumerate() {
-            let next = match spans.get(i + 1) {
-                _ if !asks => &[],
-                Some(next) => unit.keys_of::<E>(next).panels,
-                None => unit.values_of::<E>(&spans[0]).panels,
-            };
-            let keys = Span { next, ..unit.keys_of(span) };
-            Scores { unit, q, out: &mut strip.scores }.of(isa, span, keys, None);
+        let mut scores = Scores { unit, q, out: &mut strip.scores };
+        if I::ASKS_AHEAD && unit.strip.len() <= ASKING_ROWS {
+            scores.of_pages::<I, E>(isa, unit.first_values());
+        } else {
+            for span in unit.spans() {
+                scores.of(isa, &span, unit.keys_of::<E>(&span), None);
+            }
+            let mut soon = Soon::<E>::values(unit);
+            while soon.ask(isa) {}
         }
-        let mut soon = Soon::<E>::values(unit);
-        while soon.ask(isa) {}
         E::softmax(isa, unit, strip, scales);
         let mut values = Values { unit, probs: &strip.probs, out: chunk_values };
         if unit.maybe_not_finite() {
             // Pages of bf16, for codes are finite.
             values.isolated(isa, isolation);
         } else {
-            let of_pages = spans.iter().enumerate().map(|(i, span)| {
-                let next = match spans.get(i + 1) {
-                    _ if !asks => &[],
-                    Some(next) => unit.values_of(next).panels,
-                    None => unit.next_keys(),
-                };
-                Span { next, ..unit.values_of::<E>(span) }
-            });
-            values.of(isa, of_pages, false, None);
+            values.of_pages::<I, E>(isa, unit.next_keys());
         }
     }
 }

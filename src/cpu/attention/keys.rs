@@ -51,13 +51,13 @@ impl PageSpan {
     /// The span as the right operand of a product with its page's keys, which are `depth` deep.
     #[inline(always)]
     pub fn of_keys<'a, E>(&self, keys: &'a [E], depth: usize) -> Span<'a, E> {
-        Span { first_k: 0, depth, panels: &keys[self.first_slot() * depth..], next: &[] }
+        Span { first_k: 0, depth, panels: &keys[self.first_slot() * depth..] }
     }
 
     /// The span as a part of the depth of a product with its page's values.
     #[inline(always)]
     pub fn of_values<'a, E>(&self, values: &'a [E]) -> Span<'a, E> {
-        Span { first_k: self.first, depth: self.len, panels: &values[self.first_slot() * PANEL_COLS..], next: &[] }
+        Span { first_k: self.first, depth: self.len, panels: &values[self.first_slot() * PANEL_COLS..] }
     }
 }
 

@@ -12,7 +12,7 @@ use super::scratch::{Isolation, strip_layout};
 use super::stored::Stored;
 use super::unit::Unit;
 use crate::cpu::isa::Isa;
-use crate::cpu::product::{Beside, Element, Product, Span};
+use crate::cpu::product::{Along, Beside, Element, N_NEXT, Product, Span};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
 
 /// `q k^T` of a strip.
@@ -34,22 +34,47 @@ impl<L> Scores<'_, L> {
         keys: Span<'_, E>,
         beside: Option<&mut dyn Beside>,
     ) {
-        let layout = strip_layout::<I>(CHUNK_LEN / PANEL_COLS);
-        let product = Product {
+        let beside = beside.map(|beside| beside as _);
+        E::product(isa, Product { beside, ..self.product::<I, E>(&[keys], span.first, span.len) });
+    }
+
+    /// For all keys of the unit as they are stored, in one product, which plain vectors alone can do; `next` is what is read after them.
+    #[inline(always)]
+    pub fn of_pages<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, next: [&[E]; N_NEXT]) {
+        let unit = self.unit;
+        // Where a window begins within a page: nobody reads the scores before it.
+        let tiles = unit.tiles.start / PAGE_LEN * PAGE_LEN..unit.tiles.end;
+        let (keys, n_pages) = at_once(unit.keys.page_spans(unit.chunk, &tiles).map(|span| unit.keys_of::<E>(&span)));
+        let along = Along::Columns(PAGE_LEN / PANEL_COLS);
+        let product = self.product::<I, E>(&keys[..n_pages], tiles.start, tiles.len());
+        E::product(isa, Product { along, next, ..product });
+    }
+
+    /// The product with so many keys from `first` of the chunk on.
+    #[inline(always)]
+    fn product<'p, I: Isa<Lhs = L>, E>(
+        &'p mut self,
+        keys: &'p [Span<'p, E>],
+        first: usize,
+        n_keys: usize,
+    ) -> Product<'p, L, E> {
+        let (layout, depth) = (strip_layout::<I>(CHUNK_LEN / PANEL_COLS), keys[0].depth);
+        Product {
             lhs: self.q,
-            lhs_depth: keys.depth,
+            lhs_depth: depth,
             first_row: self.unit.strip.start,
             n_rows: self.unit.strip.len(),
-            spans: &[keys],
-            panel_stride: PANEL_COLS * keys.depth,
-            n_panels: span.len / PANEL_COLS,
-            out: &mut self.out[layout.index(0, span.first / PANEL_COLS)..],
+            spans: keys,
+            along: Along::Depth,
+            panel_stride: PANEL_COLS * depth,
+            n_panels: n_keys / PANEL_COLS,
+            next: [&[]; N_NEXT],
+            out: &mut self.out[layout.index(0, first / PANEL_COLS)..],
             layout,
             accumulate: false,
-            beside: beside.map(|beside| beside as _),
+            beside: None,
             finished: None,
-        };
-        E::product(isa, product);
+        }
     }
 }
 
@@ -72,13 +97,17 @@ impl<L> Values<'_, L> {
         accumulate: bool,
         beside: Option<&mut dyn Beside>,
     ) {
-        let mut spans = [Span { first_k: 0, depth: 0, panels: &[][..], next: &[] }; CHUNK_PAGES];
-        let mut n_spans = 0;
-        for span in values {
-            spans[n_spans] = span;
-            n_spans += 1;
-        }
-        self.product(isa, &spans[..n_spans], accumulate, beside);
+        let (spans, n_spans) = at_once(values);
+        let beside = beside.map(|beside| beside as _);
+        E::product(isa, Product { accumulate, beside, ..self.product::<I, E>(&spans[..n_spans]) });
+    }
+
+    /// For all values of the unit as they are stored; `next` is what is read after them.
+    #[inline(always)]
+    pub fn of_pages<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, next: [&[E]; N_NEXT]) {
+        let unit = self.unit;
+        let (spans, n_spans) = at_once(unit.spans().map(|span| unit.values_of::<E>(&span)));
+        E::product(isa, Product { next, ..self.product::<I, E>(&spans[..n_spans]) });
     }
 
     /// For all values of the unit, page by page and token by token: what a token does not see is zero in its copy of the page's values.
@@ -94,7 +123,7 @@ impl<L> Values<'_, L> {
                 clean(&mut apart.values, values, head_dim, span.first - span.first_slot(), &seen);
                 apart.out.copy_from_slice(self.out);
                 let mut of_token = Values { out: &mut apart.out, ..*self };
-                of_token.product(isa, &[span.of_values(&apart.values)], span.first > tiles.start, None);
+                of_token.of(isa, std::iter::once(span.of_values(&apart.values)), span.first > tiles.start, None);
                 for row in (token * group).max(strip.start)..((token + 1) * group).min(strip.end) {
                     for panel in 0..head_dim / PANEL_COLS {
                         let first = layout.index(row - strip.start, panel);
@@ -107,30 +136,36 @@ impl<L> Values<'_, L> {
 
     /// Weights times the values of some spans, whose panels are `[PAGE_LEN]` deep.
     #[inline(always)]
-    fn product<I: Isa<Lhs = L>, E: Stored>(
-        &mut self,
-        isa: I,
-        spans: &[Span<'_, E>],
-        accumulate: bool,
-        beside: Option<&mut dyn Beside>,
-    ) {
+    fn product<'p, I: Isa<Lhs = L>, E>(&'p mut self, values: &'p [Span<'p, E>]) -> Product<'p, L, E> {
         let n_panels = self.unit.keys.geometry.head_dim / PANEL_COLS;
-        let product = Product {
+        Product {
             lhs: self.probs,
             lhs_depth: CHUNK_LEN,
             first_row: 0,
             n_rows: self.unit.strip.len(),
-            spans,
+            spans: values,
+            along: Along::Depth,
             panel_stride: PAGE_LEN * PANEL_COLS,
             n_panels,
+            next: [&[]; N_NEXT],
             out: self.out,
             layout: strip_layout::<I>(n_panels),
-            accumulate,
-            beside: beside.map(|beside| beside as _),
+            accumulate: false,
+            beside: None,
             finished: None,
-        };
-        E::product(isa, product);
+        }
     }
+}
+
+/// A chunk's spans in an array, and how many there are.
+#[inline(always)]
+fn at_once<'v, E: Copy>(spans: impl Iterator<Item = Span<'v, E>>) -> ([Span<'v, E>; CHUNK_PAGES], usize) {
+    let (mut all, mut n_spans) = ([Span::NONE; CHUNK_PAGES], 0);
+    for span in spans {
+        all[n_spans] = span;
+        n_spans += 1;
+    }
+    (all, n_spans)
 }
 
 /// Copies a page's values, whose first key is `first_key` of the chunk, with zeros for keys that are not `seen`.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::keys::{CHUNK_PAGES, Keys, PageSpan};
 use super::stored::Stored;
-use crate::cpu::product::Span;
+use crate::cpu::product::{N_NEXT, Span};
 use crate::spec::contract::TILE_DEPTH;
 
 /// A strip of a block's rows over a chunk.
@@ -65,14 +65,22 @@ impl<'a> Unit<'a> {
         span.of_values(self.keys.panels(span).1)
     }
 
-    /// The first keys of the same rows' next chunk, if it is the task's.
+    /// The values of each page.
     #[inline(always)]
-    pub fn next_keys<E: Stored>(&self) -> &'a [E] {
+    pub fn first_values<E: Stored>(&self) -> [&'a [E]; N_NEXT] {
+        let mut spans = self.spans();
+        std::array::from_fn(|_| spans.next().map_or(&[][..], |span| self.values_of(&span).panels))
+    }
+
+    /// The keys of each page of the same rows' next chunk, if it is the task's.
+    #[inline(always)]
+    pub fn next_keys<E: Stored>(&self) -> [&'a [E]; N_NEXT] {
         if self.chunk + 1 == self.keys.task.end_chunk as usize {
-            return &[];
+            return [&[]; N_NEXT];
         }
         let next = Self::new(self.keys, self.chunk + 1, self.strip.clone());
-        next.spans().next().map_or(&[], |span| next.keys_of(&span).panels)
+        let mut spans = next.spans();
+        std::array::from_fn(|_| spans.next().map_or(&[][..], |span| next.keys_of(&span).panels))
     }
 
     /// Whether values may be no finite numbers.

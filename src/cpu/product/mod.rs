@@ -1,5 +1,7 @@
 //! The one product: rows times packed panels. Matmul and both halves of attention are made of it.
 
+mod block;
+mod cells;
 mod element;
 mod even;
 mod vectors;
@@ -69,7 +71,7 @@ impl SumLayout {
     }
 }
 
-/// A part of the depth, with its part of the panels.
+/// Panels in one place of memory: a part of the depth, or of the columns.
 #[derive(Clone, Copy)]
 pub struct Span<'a, E> {
     /// First element of each row of the left operand to use; a multiple of 32.
@@ -78,9 +80,24 @@ pub struct Span<'a, E> {
     pub depth: usize,
     /// The panels, as far apart as the product says, each `depth` deep from its start.
     pub panels: &'a [E],
-    /// What is read after these panels and comes from memory, if anything: a hint, for tables with [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD).
-    pub next: &'a [E],
 }
+
+impl<E> Span<'_, E> {
+    /// Nothing.
+    pub const NONE: Self = Self { first_k: 0, depth: 0, panels: &[] };
+}
+
+/// What the spans of a product are parts of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Along {
+    /// Of the depth: each span has all panels, and each sum goes through all spans.
+    Depth,
+    /// Of the columns: each span has the whole depth of so many panels, the last one perhaps of fewer. For plain vectors alone.
+    Columns(usize),
+}
+
+/// How many places of memory a product can name that are read after it.
+pub const N_NEXT: usize = 4;
 
 /// Rows up to which a product waits for memory enough to ask ahead, on tables that do. On `avx2` up to 16 rows of a matmul gain a tenth or two by it; 24
 /// and 32 gain less, attention's strips nothing from 16 on, and hundreds of rows may lose a tenth.
@@ -94,7 +111,8 @@ pub trait Beside {
 }
 
 /// `out[r, p * 16 + c] (+)= sum over spans, then k, of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and `n_panels` panels of
-/// 16 columns. Each sum is taken span by span in ascending k, from zero or from what `out` holds.
+/// 16 columns. Each sum is taken span by span in ascending k, from zero or from what `out` holds. (Along columns the sum is over the one span that has
+/// the panel.)
 pub struct Product<'a, L, E> {
     /// The left operand, in the layout of [`LhsElement`], rows `lhs_depth` long.
     pub lhs: &'a [L],
@@ -104,12 +122,17 @@ pub struct Product<'a, L, E> {
     pub first_row: usize,
     /// Rows to compute.
     pub n_rows: usize,
-    /// The parts of the depth, at least one.
+    /// The parts of the depth or of the columns, at least one.
     pub spans: &'a [Span<'a, E>],
+    /// Which of the two.
+    pub along: Along,
     /// Elements from one panel to the next.
     pub panel_stride: usize,
     /// Panels to compute.
     pub n_panels: usize,
+    /// What is read after these panels and comes from memory, place by place in this order: a hint, for tables with
+    /// [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD).
+    pub next: [&'a [E]; N_NEXT],
     /// The result.
     pub out: &'a mut [f32],
     /// Where its elements lie; plain vectors take rows alone.
@@ -131,10 +154,17 @@ impl<L: LhsElement, E> Product<'_, L, E> {
         assert!(self.n_rows > 0 && self.n_panels > 0 && !self.spans.is_empty(), "an empty product");
         assert!(self.first_row.is_multiple_of(L::ROW_BLOCK));
         assert!(L::buffer_len(self.first_row + self.n_rows, self.lhs_depth) <= self.lhs.len());
-        for Span { first_k, depth, panels, .. } in self.spans {
+        for (i, Span { first_k, depth, panels }) in self.spans.iter().enumerate() {
             assert!(*depth > 0 && depth.is_multiple_of(32) && first_k.is_multiple_of(32));
             assert!(first_k + depth <= self.lhs_depth);
-            assert!((self.n_panels - 1) * self.panel_stride + depth * 16 <= panels.len());
+            let n_panels = match self.along {
+                Along::Depth => self.n_panels,
+                Along::Columns(n) => n.min(self.n_panels - i * n),
+            };
+            assert!(n_panels > 0 && (n_panels - 1) * self.panel_stride + depth * 16 <= panels.len());
+        }
+        if let Along::Columns(n) = self.along {
+            assert!(self.n_panels <= n * self.spans.len(), "more panels than the spans have");
         }
         match self.layout {
             SumLayout::Rows { stride } => assert!(self.n_panels * 16 <= stride),

@@ -7,7 +7,7 @@ use super::amx_sweep::{MAX_SPANS, Sums, Sweep, TILE_BYTES, TileDots, TileSpan};
 use super::tile::{TILE, dot_tiles};
 use crate::cpu::isa::Kernel;
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::product::{Product, Span};
+use crate::cpu::product::{Along, Product, Span};
 
 /// Depth of a bf16 tile.
 const TILE_DEPTH: usize = 32;
@@ -29,6 +29,7 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
     #[inline(always)]
     fn run(self, _: Amx) {
         self.check();
+        assert_eq!(self.along, Along::Depth, "tiles go along the depth");
         // So `out` has all sixteen rows of each tile; what unused ones hold nobody reads.
         assert!(self.layout.has_whole_tiles() || self.n_rows.is_multiple_of(TILE), "rows in tiles");
         assert!(self.finished.is_none() || self.n_rows.is_multiple_of(TILE), "finished rows in tiles");

@@ -1,0 +1,108 @@
+//! A few rows by a few panels, all sums in registers; and what is asked for meanwhile.
+
+use super::cells::Cell;
+use super::{Along, Element, Product};
+use crate::cpu::isa::Isa;
+use crate::cpu::lhs::LhsElement;
+
+/// How far ahead of what is read memory is asked for, about.
+const BYTES_AHEAD: usize = 6 << 10;
+
+impl<'a, E: Element> Product<'a, f32, E> {
+    /// `ROWS` rows from `row` on by the `PANELS` panels of a cell. Where it `ASKS`, memory is asked for ahead of what the first rows read.
+    #[inline(always)]
+    pub(super) fn block<I: Isa, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
+        &mut self,
+        isa: I,
+        row: usize,
+        cell: &Cell,
+    ) {
+        let stride = self.layout.row_stride();
+        let mut sums = [[isa.splat(0.0); PANELS]; ROWS];
+        let first_out = row * stride + cell.out_panel * 16;
+        if self.accumulate {
+            let out = &self.out[first_out..][..(ROWS - 1) * stride + PANELS * 16];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    *sum = isa.load(out[r * stride + p * 16..].first_chunk().unwrap());
+                }
+            }
+        }
+        for span_idx in cell.spans.clone() {
+            let span = &self.spans[span_idx];
+            let mut lhs: [&[f32]; ROWS] = [&[]; ROWS];
+            for (r, lhs) in lhs.iter_mut().enumerate() {
+                let first = <f32 as LhsElement>::index(self.first_row + row + r, span.first_k, self.lhs_depth);
+                *lhs = &self.lhs[first..][..span.depth];
+            }
+            let mut panels: [&[[E; 32]]; PANELS] = [&[]; PANELS];
+            for (p, pairs) in panels.iter_mut().enumerate() {
+                *pairs = span.panels[(cell.panel + p) * self.panel_stride..][..span.depth * 16].as_chunks().0;
+            }
+            let mut ahead = panels;
+            if ASKS && row == 0 {
+                for (p, ahead) in ahead.iter_mut().enumerate() {
+                    *ahead = self.ahead::<PANELS>(span_idx, cell.panel, p).unwrap_or(panels[p]);
+                }
+            }
+            let mut evens = [isa.splat(0.0); PANELS];
+            let mut odds = evens;
+            for pair in 0..span.depth / 2 {
+                for p in 0..PANELS {
+                    // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
+                    (evens[p], odds[p]) = E::rows(isa, unsafe { panels[p].get_unchecked(pair) });
+                    if ASKS {
+                        // Without a branch, for where there is one the compiler keeps sums in memory.
+                        // SAFETY: what `ahead` answers has depth / 2 chunks too.
+                        isa.prefetch(unsafe { ahead[p].get_unchecked(pair) });
+                    }
+                }
+                // Panels inside of rows: a broadcast is used up before the next is made, and no register waits.
+                for r in 0..ROWS {
+                    // SAFETY: each slice of `lhs` is `depth` long, by its construction above.
+                    let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair) });
+                    for p in 0..PANELS {
+                        sums[r][p] = isa.mul_add(x, evens[p], sums[r][p]);
+                    }
+                }
+                for r in 0..ROWS {
+                    // SAFETY: as above; `depth` is even.
+                    let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair + 1) });
+                    for p in 0..PANELS {
+                        sums[r][p] = isa.mul_add(x, odds[p], sums[r][p]);
+                    }
+                }
+            }
+        }
+        let out = &mut self.out[first_out..][..(ROWS - 1) * stride + PANELS * 16];
+        for (r, sums) in sums.iter().enumerate() {
+            for (p, sum) in sums.iter().enumerate() {
+                isa.store(*sum, out[r * stride + p * 16..].first_chunk_mut().unwrap());
+            }
+        }
+    }
+
+    /// What is asked for while panel `panel + p` of a span is read, of `PANELS` from `panel` on: as much of what is read next but a few. None where that is
+    /// not known.
+    #[inline(always)]
+    fn ahead<const PANELS: usize>(&self, span: usize, panel: usize, p: usize) -> Option<&'a [[E; 32]]> {
+        let (n_spans, len) = (self.spans.len(), self.spans[span].depth * 16);
+        let span_panels = match self.along {
+            Along::Depth => self.n_panels,
+            Along::Columns(n) => n,
+        };
+        let distance = BYTES_AHEAD / size_of::<E>();
+        let memory = if len > distance {
+            // A long panel goes on; behind its end lies another.
+            self.spans[span].panels.get((panel + p) * self.panel_stride + distance..)?
+        } else {
+            let turn = span + distance.div_ceil(len * PANELS);
+            let (panel, span) = (panel + turn / n_spans * PANELS, turn % n_spans);
+            match panel.checked_sub(span_panels) {
+                None => self.spans[span].panels.get((panel + p) * self.panel_stride..)?,
+                Some(behind) => self.next.get(behind / PANELS * n_spans + span)?.get(p * len..)?,
+            }
+        };
+        Some(memory.get(..len)?.as_chunks().0)
+    }
+}
