@@ -57,7 +57,7 @@ const UNSAFE_FILES: [&str; 41] = [
     "src/cpu/pages/store.rs",
     "src/cpu/parallel.rs",
     "src/cpu/pointwise.rs",
-    "src/cpu/product/vectors.rs",
+    "src/cpu/product/block.rs",
     "src/cpu/quant/panels.rs",
     "src/cpu/quant/rows.rs",
     "src/cpu/quant/tile.rs",
