@@ -92,7 +92,8 @@ impl<E> Span<'_, E> {
 pub enum Along {
     /// Of the depth: each span has all panels, and each sum goes through all spans.
     Depth,
-    /// Of the columns: each span has the whole depth of so many panels, the last one perhaps of fewer. For plain vectors alone.
+    /// Of the columns: each span has the whole depth of so many panels, the last one perhaps of fewer. For up to [`ASKING_ROWS`] rows on tables
+    /// with [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD).
     Columns(usize),
 }
 

@@ -15,10 +15,11 @@ impl<I: Isa, E: Element> Kernel<I> for Product<'_, f32, E> {
     fn run(mut self, isa: I) {
         self.check();
         assert!(self.finished.is_none(), "plain vectors store sums alone");
-        if self.along == Along::Depth && !self.waits_for_memory::<I>() {
-            self.in_depth_blocks(isa);
+        if I::ASKS_AHEAD && E::WIDENS && self.n_rows <= ASKING_ROWS {
+            self.sweep_even::<I, WIDENED_ROWS, true>(isa);
         } else {
-            self.in_registers(isa);
+            assert_eq!(self.along, Along::Depth, "columns are for few rows");
+            self.in_depth_blocks(isa);
         }
     }
 }
@@ -27,17 +28,14 @@ impl<I: Isa, E: Element> Kernel<I> for Product<'_, f32, E> {
 /// meanwhile; three of `avx512` stay in the second.
 const BLOCK_BYTES: usize = 28 << 10;
 
+/// Rows of a block on `avx2` where panels are widened: five by two registers leave six for weights, what they widen to, and the broadcast.
+const WIDENED_ROWS: usize = 5;
+
 /// How many rows are many.
 const BLOCKED_ROWS: usize = 32;
 
 impl<E: Element> Product<'_, f32, E> {
-    /// Whether the rows are so few, on a table that asks for memory ahead.
-    #[inline(always)]
-    fn waits_for_memory<I: Isa>(&self) -> bool {
-        I::ASKS_AHEAD && E::WIDENS && self.n_rows <= ASKING_ROWS
-    }
-
-    /// Many rows by one part of the depth after the other, so that what they read of it stays in a cache.
+    /// By one part of the depth after the other, so that what many rows read of it stays in a cache.
     #[inline(always)]
     fn in_depth_blocks<I: Isa>(&mut self, isa: I) {
         for (i, span) in self.spans.iter().enumerate() {
@@ -66,10 +64,8 @@ impl<E: Element> Product<'_, f32, E> {
         match I::ACCUMULATORS {
             // Of twelve rows by two the compiler keeps the broadcasts of all rows at once, in memory.
             24.. => self.sweep::<I, 8, 3, 4, 6>(isa),
-            // Five rows by two registers leave six for weights, what they widen to, and the broadcast.
-            6.. if self.waits_for_memory::<I>() => self.sweep_even::<I, 5, true>(isa),
-            6.. if E::WIDENS => self.sweep_even::<I, 5, false>(isa),
-            // f32 needs none to be widened.
+            6.. if E::WIDENS => self.sweep_even::<I, WIDENED_ROWS, false>(isa),
+            // f32 needs no registers to be widened.
             6.. => self.sweep_even::<I, 6, false>(isa),
             _ => self.sweep::<I, 3, 1, 1, 3>(isa),
         }
