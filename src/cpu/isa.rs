@@ -50,8 +50,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
-    /// Whether a product of few rows asks for its panels some KiB ahead, line by line, and for what is read after them
-    /// ([`Span::next`](super::product::Span::next)): the hardware stops at each page of memory.
+    /// Whether a product of few rows asks for its panels some KiB ahead, line by line, and for what is read after them ([`Product::next`]): the
+    /// hardware stops at each page of memory.
     const ASKS_AHEAD: bool = false;
 
     /// Whether attention has [`Isa::code_product`] for keys and values in int8, instead of [`Isa::widen_codes`] first.

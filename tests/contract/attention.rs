@@ -32,9 +32,12 @@ pub fn every_length_is_close_to_the_reference(backends: &Backends) {
 
 pub fn every_head_is_close_to_the_reference(backends: &Backends) {
     for group in [1, 3, 4, 8] {
-        for head_dim in [16, 32, 64, 128] {
-            let shape = Shape { n_kv_heads: 2, group, head_dim, n_tokens: 7, kv_len: 300, kv: KvDtype::Bf16 };
-            check(backends, shape, &[None, Some(40)]);
+        for head_dim in [16, 32, 64, 128, 256] {
+            // The few rows of decode go their own way on some tables.
+            for n_tokens in [1, 7] {
+                let shape = Shape { n_kv_heads: 2, group, head_dim, n_tokens, kv_len: 300, kv: KvDtype::Bf16 };
+                check(backends, shape, &[None, Some(40)]);
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
         let mut scores = Scores { unit, q, out: &mut strip.scores };
         if I::ASKS_AHEAD && unit.strip.len() <= ASKING_ROWS {
-            scores.of_pages::<I, E>(isa, unit.first_values());
+            scores.of_pages::<I, E>(isa, unit.page_values());
         } else {
             for span in unit.spans() {
                 scores.of(isa, &span, unit.keys_of::<E>(&span), None);

@@ -13,7 +13,7 @@ use super::products::{Scores, Values};
 use super::scales::Scales;
 use super::scratch::AttentionScratch;
 use super::softmax::Softmax;
-use super::unit::Unit;
+use super::unit::{Unit, at_once};
 use super::widen::Widening;
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::lhs::LhsElement;
@@ -136,7 +136,7 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
         let AttentionScratch { q, strips: [strip, _], widened, scales, chunk_values, .. } = &mut *block.scratch;
         let depth = unit.keys.layer.layout.k_depth;
         take_scales(isa, unit, scales);
-        let (spans, n_pages) = unit.spans_at_once();
+        let (spans, n_pages) = at_once(PageSpan::NONE, unit.spans());
         // The keys of all pages, then the values.
         let part = |i: usize| if i < n_pages { (Part::Keys, spans[i]) } else { (Part::Values, spans[i - n_pages]) };
         let [mut here, mut there] = widened.turns.each_mut();

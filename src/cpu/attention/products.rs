@@ -7,10 +7,10 @@
 
 use std::ops::Range;
 
-use super::keys::{CHUNK_PAGES, PageSpan};
+use super::keys::PageSpan;
 use super::scratch::{Isolation, strip_layout};
 use super::stored::Stored;
-use super::unit::Unit;
+use super::unit::{Unit, at_once};
 use crate::cpu::isa::Isa;
 use crate::cpu::product::{Along, Beside, Element, N_NEXT, Product, Span};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
@@ -38,13 +38,15 @@ impl<L> Scores<'_, L> {
         E::product(isa, Product { beside, ..self.product::<I, E>(&[keys], span.first, span.len) });
     }
 
-    /// For all keys of the unit as they are stored, in one product, which plain vectors alone can do; `next` is what is read after them.
+    /// For all keys of the unit as they are stored, in one product along columns, which [`Along::Columns`] allows for few rows; `next` is what is read
+    /// after them.
     #[inline(always)]
     pub fn of_pages<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, next: [&[E]; N_NEXT]) {
         let unit = self.unit;
         // Where a window begins within a page: nobody reads the scores before it.
         let tiles = unit.tiles.start / PAGE_LEN * PAGE_LEN..unit.tiles.end;
-        let (keys, n_pages) = at_once(unit.keys.page_spans(unit.chunk, &tiles).map(|span| unit.keys_of::<E>(&span)));
+        let (keys, n_pages) =
+            at_once(Span::NONE, unit.keys.page_spans(unit.chunk, &tiles).map(|span| unit.keys_of::<E>(&span)));
         let along = Along::Columns(PAGE_LEN / PANEL_COLS);
         let product = self.product::<I, E>(&keys[..n_pages], tiles.start, tiles.len());
         E::product(isa, Product { along, next, ..product });
@@ -97,7 +99,7 @@ impl<L> Values<'_, L> {
         accumulate: bool,
         beside: Option<&mut dyn Beside>,
     ) {
-        let (spans, n_spans) = at_once(values);
+        let (spans, n_spans) = at_once(Span::NONE, values);
         let beside = beside.map(|beside| beside as _);
         E::product(isa, Product { accumulate, beside, ..self.product::<I, E>(&spans[..n_spans]) });
     }
@@ -106,7 +108,7 @@ impl<L> Values<'_, L> {
     #[inline(always)]
     pub fn of_pages<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, next: [&[E]; N_NEXT]) {
         let unit = self.unit;
-        let (spans, n_spans) = at_once(unit.spans().map(|span| unit.values_of::<E>(&span)));
+        let (spans, n_spans) = at_once(Span::NONE, unit.spans().map(|span| unit.values_of::<E>(&span)));
         E::product(isa, Product { next, ..self.product::<I, E>(&spans[..n_spans]) });
     }
 
@@ -155,17 +157,6 @@ impl<L> Values<'_, L> {
             finished: None,
         }
     }
-}
-
-/// A chunk's spans in an array, and how many there are.
-#[inline(always)]
-fn at_once<'v, E: Copy>(spans: impl Iterator<Item = Span<'v, E>>) -> ([Span<'v, E>; CHUNK_PAGES], usize) {
-    let (mut all, mut n_spans) = ([Span::NONE; CHUNK_PAGES], 0);
-    for span in spans {
-        all[n_spans] = span;
-        n_spans += 1;
-    }
-    (all, n_spans)
 }
 
 /// Copies a page's values, whose first key is `first_key` of the chunk, with zeros for keys that are not `seen`.

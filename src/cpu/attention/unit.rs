@@ -42,17 +42,6 @@ impl<'a> Unit<'a> {
         self.keys.page_spans(self.chunk, &self.tiles)
     }
 
-    /// The spans in an array, and how many there are.
-    #[inline(always)]
-    pub fn spans_at_once(&self) -> ([PageSpan; CHUNK_PAGES], usize) {
-        let (mut spans, mut n_spans) = ([PageSpan::NONE; CHUNK_PAGES], 0);
-        for span in self.spans() {
-            spans[n_spans] = span;
-            n_spans += 1;
-        }
-        (spans, n_spans)
-    }
-
     /// The keys of one of the spans, whose page holds `E`.
     #[inline(always)]
     pub fn keys_of<E: Stored>(&self, span: &PageSpan) -> Span<'a, E> {
@@ -67,9 +56,8 @@ impl<'a> Unit<'a> {
 
     /// The values of each page.
     #[inline(always)]
-    pub fn first_values<E: Stored>(&self) -> [&'a [E]; N_NEXT] {
-        let mut spans = self.spans();
-        std::array::from_fn(|_| spans.next().map_or(&[][..], |span| self.values_of(&span).panels))
+    pub fn page_values<E: Stored>(&self) -> [&'a [E]; N_NEXT] {
+        self.of_pages(|span| self.values_of(span))
     }
 
     /// The keys of each page of the same rows' next chunk, if it is the task's.
@@ -79,8 +67,14 @@ impl<'a> Unit<'a> {
             return [&[]; N_NEXT];
         }
         let next = Self::new(self.keys, self.chunk + 1, self.strip.clone());
-        let mut spans = next.spans();
-        std::array::from_fn(|_| spans.next().map_or(&[][..], |span| next.keys_of(&span).panels))
+        next.of_pages(|span| next.keys_of(span))
+    }
+
+    /// What `part` answers of each page.
+    #[inline(always)]
+    fn of_pages<E: Stored>(&self, part: impl Fn(&PageSpan) -> Span<'a, E>) -> [&'a [E]; N_NEXT] {
+        const { assert!(N_NEXT == CHUNK_PAGES, "a place for each page") };
+        at_once(&[][..], self.spans().map(|span| part(&span).panels)).0
     }
 
     /// Whether values may be no finite numbers.
@@ -88,4 +82,15 @@ impl<'a> Unit<'a> {
     pub fn maybe_not_finite(&self) -> bool {
         self.spans().any(|span| self.keys.layer.maybe_not_finite(span.page))
     }
+}
+
+/// What there is of each page of a chunk in an array, with `none` behind it, and how much there is.
+#[inline(always)]
+pub fn at_once<T: Copy>(none: T, of_pages: impl Iterator<Item = T>) -> ([T; CHUNK_PAGES], usize) {
+    let (mut all, mut len) = ([none; CHUNK_PAGES], 0);
+    for of_page in of_pages {
+        all[len] = of_page;
+        len += 1;
+    }
+    (all, len)
 }

@@ -1,12 +1,15 @@
 //! A few rows by a few panels, all sums in registers; and what is asked for meanwhile.
 
 use super::cells::Cell;
-use super::{Along, Element, Product};
+use super::{Element, Product};
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
 
-/// How far ahead of what is read memory is asked for, about.
-const BYTES_AHEAD: usize = 6 << 10;
+/// How far ahead of what is read in a long panel memory is asked for.
+const BYTES_AHEAD: usize = 8 << 10;
+
+/// How far about where spans take turns: two or three panels of the keys and values of most heads.
+const BYTES_AHEAD_BY_TURNS: usize = 6 << 10;
 
 impl<'a, E: Element> Product<'a, f32, E> {
     /// `ROWS` rows from `row` on by the `PANELS` panels of a cell. Where it `ASKS`, memory is asked for ahead of what the first rows read.
@@ -53,7 +56,7 @@ impl<'a, E: Element> Product<'a, f32, E> {
                     (evens[p], odds[p]) = E::rows(isa, unsafe { panels[p].get_unchecked(pair) });
                     if ASKS {
                         // Without a branch, for where there is one the compiler keeps sums in memory.
-                        // SAFETY: what `ahead` answers has depth / 2 chunks too.
+                        // SAFETY: what `ahead` answers has depth / 2 chunks too, and so has `panels[p]`, which stands for it.
                         isa.prefetch(unsafe { ahead[p].get_unchecked(pair) });
                     }
                 }
@@ -66,7 +69,7 @@ impl<'a, E: Element> Product<'a, f32, E> {
                     }
                 }
                 for r in 0..ROWS {
-                    // SAFETY: as above; `depth` is even.
+                    // SAFETY: as above, and 2 * pair + 1 < depth where pair < depth / 2.
                     let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair + 1) });
                     for p in 0..PANELS {
                         sums[r][p] = isa.mul_add(x, odds[p], sums[r][p]);
@@ -87,20 +90,18 @@ impl<'a, E: Element> Product<'a, f32, E> {
     #[inline(always)]
     fn ahead<const PANELS: usize>(&self, span: usize, panel: usize, p: usize) -> Option<&'a [[E; 32]]> {
         let (n_spans, len) = (self.spans.len(), self.spans[span].depth * 16);
-        let span_panels = match self.along {
-            Along::Depth => self.n_panels,
-            Along::Columns(n) => n,
-        };
         let distance = BYTES_AHEAD / size_of::<E>();
-        let memory = if len > distance {
+        let memory = if n_spans == 1 && len > distance {
             // A long panel goes on; behind its end lies another.
             self.spans[span].panels.get((panel + p) * self.panel_stride + distance..)?
         } else {
-            let turn = span + distance.div_ceil(len * PANELS);
-            let (panel, span) = (panel + turn / n_spans * PANELS, turn % n_spans);
-            match panel.checked_sub(span_panels) {
-                None => self.spans[span].panels.get((panel + p) * self.panel_stride..)?,
-                Some(behind) => self.next.get(behind / PANELS * n_spans + span)?.get(p * len..)?,
+            let turns = (BYTES_AHEAD_BY_TURNS / size_of::<E>()).div_ceil(len * PANELS);
+            // Never in the span that is read: with four panels of four pages decode was a tenth to a fifth slower on Zen 3.
+            let turns = if n_spans > 1 && turns.is_multiple_of(n_spans) { turns - 1 } else { turns };
+            let (asked_panel, asked_span) = (panel + (span + turns) / n_spans * PANELS, (span + turns) % n_spans);
+            match asked_panel.checked_sub(self.span_panels()) {
+                None => self.spans[asked_span].panels.get((asked_panel + p) * self.panel_stride..)?,
+                Some(behind) => self.next.get(behind / PANELS * n_spans + asked_span)?.get(p * len..)?,
             }
         };
         Some(memory.get(..len)?.as_chunks().0)

@@ -45,10 +45,8 @@ impl Cells {
     #[inline(always)]
     pub fn new<L, E>(product: &Product<'_, L, E>, wanted: usize) -> Self {
         let (n_panels, n_spans) = (product.n_panels, product.spans.len());
-        let (cell_spans, span_panels) = match product.along {
-            Along::Depth => (n_spans, n_panels),
-            Along::Columns(n) => (1, n),
-        };
+        let cell_spans = if product.along == Along::Depth { n_spans } else { 1 };
+        let span_panels = product.span_panels();
         Self { n_panels, n_spans, cell_spans, span_panels, wanted, span: 0, panel: 0 }
     }
 

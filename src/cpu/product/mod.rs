@@ -92,8 +92,8 @@ impl<E> Span<'_, E> {
 pub enum Along {
     /// Of the depth: each span has all panels, and each sum goes through all spans.
     Depth,
-    /// Of the columns: each span has the whole depth of so many panels, the last one perhaps of fewer. For up to [`ASKING_ROWS`] rows on tables
-    /// with [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD).
+    /// Of the columns: each span has the whole depth of so many panels, the last one perhaps of fewer. For up to [`ASKING_ROWS`] rows and panels that
+    /// are widened, on tables with [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD).
     Columns(usize),
 }
 
@@ -132,7 +132,7 @@ pub struct Product<'a, L, E> {
     /// Panels to compute.
     pub n_panels: usize,
     /// What is read after these panels and comes from memory, place by place in this order: a hint, for tables with
-    /// [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD).
+    /// [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD). Of each place as much is asked for as a panel here is long.
     pub next: [&'a [E]; N_NEXT],
     /// The result.
     pub out: &'a mut [f32],
@@ -148,8 +148,19 @@ pub struct Product<'a, L, E> {
     pub finished: Option<SharedRows<'a>>,
 }
 
+impl<L, E> Product<'_, L, E> {
+    /// Panels of each span; the last one has fewer along columns, perhaps.
+    #[inline(always)]
+    fn span_panels(&self) -> usize {
+        match self.along {
+            Along::Depth => self.n_panels,
+            Along::Columns(n) => n.min(self.n_panels),
+        }
+    }
+}
+
 impl<L: LhsElement, E> Product<'_, L, E> {
-    /// Panics unless every element that the product touches lies inside its slice; the unchecked loads below rest on it.
+    /// Panics unless every element that the product touches lies inside its slice; tiles rest on it, which are loaded unchecked.
     #[inline(always)]
     pub fn check(&self) {
         assert!(self.n_rows > 0 && self.n_panels > 0 && !self.spans.is_empty(), "an empty product");
@@ -160,7 +171,7 @@ impl<L: LhsElement, E> Product<'_, L, E> {
             assert!(first_k + depth <= self.lhs_depth);
             let n_panels = match self.along {
                 Along::Depth => self.n_panels,
-                Along::Columns(n) => n.min(self.n_panels - i * n),
+                Along::Columns(n) => n.min(self.n_panels.saturating_sub(i * n)),
             };
             assert!(n_panels > 0 && (n_panels - 1) * self.panel_stride + depth * 16 <= panels.len());
         }

@@ -43,6 +43,7 @@ impl<E: Element> Product<'_, f32, E> {
                 if self.n_rows < BLOCKED_ROWS { 1 } else { span.depth.div_ceil(BLOCK_BYTES / size_of::<[E; 16]>()) };
             for block in 0..n_blocks {
                 let [first, end] = [block, block + 1].map(|i| (i * span.depth / n_blocks).next_multiple_of(2));
+                // Of an even depth, whatever spans have otherwise.
                 let part =
                     Span { first_k: span.first_k + first, depth: end - first, panels: &span.panels[first * 16..] };
                 let mut of_part = Product {
