@@ -84,8 +84,8 @@ impl<E: Element> Product<'_, f32, E> {
     }
 
     /// Rows in even blocks of `TALL` at most by one panel, which is read and widened once for the few rows of decode. One row or two go by two panels, but
-    /// where spans take turns: two places at once are slower there.
-    /// Where it `ASKS`, memory is asked for ahead of what is read, which costs a product from the caches 5%.
+    /// by one where spans take turns, which is faster there. Where it `ASKS`, memory is asked for ahead of what is read, which costs a product from the
+    /// caches 5%.
     #[inline(always)]
     fn sweep_even<I: Isa, const TALL: usize, const ASKS: bool>(&mut self, isa: I) {
         const { assert!(TALL == 5 || TALL == 6, "blocks are of three to six rows") };
