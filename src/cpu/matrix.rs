@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::buffer::Arena;
 use super::columns::Columns;
 use super::disjoint::SharedRows;
 use super::isa::Isa;
@@ -19,8 +20,11 @@ pub trait Matrix: Sized + Send + Sync + 'static {
     /// What a product makes of these rows first; nothing where they are right as they are.
     type Operand: Default + Send + Sync;
 
-    /// Packs a matrix. The dtype is one of the type's own.
-    fn pack(columns: &Columns<'_>, dtype: WeightDtype) -> Result<Self>;
+    /// Packs a matrix, into memory from `arena`. The dtype is one of the type's own.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) where there is not as much memory, and what the dtype does not take.
+    fn pack(columns: &Columns<'_>, dtype: WeightDtype, arena: &mut Arena) -> Result<Self>;
 
     /// Outputs.
     fn n(&self) -> usize;

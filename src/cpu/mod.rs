@@ -40,6 +40,7 @@ use crate::error::{Error, Result};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN};
 use crate::spec::{KvDtype, KvSpec, ModelConfig, WeightDtype, WeightSource, WeightView};
 use arch::TableVisitor;
+use buffer::Arena;
 pub use buffer::Buffer;
 use columns::Columns;
 use isa::Isa;
@@ -156,7 +157,7 @@ impl<I: Isa> CpuBackend<I> {
     }
 
     fn packed<W: Matrix>(&self, weight: &WeightView<'_>, dtype: WeightDtype) -> Result<Box<dyn PackedMatrix>> {
-        let weights = self.pool.install(|| W::pack(&Columns::stacked(&[weight])?, dtype))?;
+        let weights = self.pool.install(|| W::pack(&Columns::stacked(&[weight])?, dtype, &mut Arena::default()))?;
         Ok(Box::new(kernels::CpuMatrix::new(self.isa, self.pool.clone(), weights)))
     }
 }

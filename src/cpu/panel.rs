@@ -8,7 +8,7 @@ use std::io;
 
 use rayon::prelude::*;
 
-use super::buffer::Buffer;
+use super::buffer::{Arena, Buffer};
 use super::columns::Columns;
 use super::disjoint::SharedRows;
 use super::isa::Isa;
@@ -109,9 +109,9 @@ impl<E: PanelElement> Matrix for Panels<E> {
     type Lhs<I: Isa> = E::Lhs<I>;
     type Operand = ();
 
-    fn pack(columns: &Columns<'_>, _: WeightDtype) -> Result<Self> {
+    fn pack(columns: &Columns<'_>, _: WeightDtype, arena: &mut Arena) -> Result<Self> {
         let depth = columns.k.next_multiple_of(TILE_DEPTH);
-        let mut data = Buffer::zeroed(columns.n_panels() * PANEL_COLS * depth);
+        let mut data: Buffer<E> = arena.zeroed(columns.n_panels() * PANEL_COLS * depth)?;
         data.par_chunks_mut(PANEL_COLS * depth).enumerate().for_each_init(
             || vec![0.0; columns.k],
             |row, (panel_idx, panel)| {

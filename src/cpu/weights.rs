@@ -1,5 +1,6 @@
 //! A model's weights, packed.
 
+use super::buffer::Arena;
 use super::columns::Columns;
 use super::matrix::Matrix;
 use crate::dtype::Dtype;
@@ -64,16 +65,18 @@ impl<W: Matrix> Weights<W> {
         let source = &CheckedWeights::new(config, source);
         let vector = |name: &str| -> Result<_> { Ok(source.tensor(name)?.to_f32()) };
         let embedding = source.tensor(EMBEDDING)?;
+        let arena = &mut Arena::default();
         let head = dtype.of_head();
         let (lm_head, embedding) = if config.tied_embeddings {
-            (W::pack(&Columns::stacked(&[&embedding])?, head)?, None)
+            (W::pack(&Columns::stacked(&[&embedding])?, head, arena)?, None)
         } else {
             let (values, dtype) = (embedding.to_f32(), dtype.table());
             let mut bytes = vec![0; values.len() * dtype.size_bytes()];
             dtype.narrow(&values, &mut bytes);
-            (W::pack(&Columns::stacked(&[&source.tensor(LM_HEAD)?])?, head)?, Some(Table { dtype, bytes }))
+            (W::pack(&Columns::stacked(&[&source.tensor(LM_HEAD)?])?, head, arena)?, Some(Table { dtype, bytes }))
         };
-        let layers = (0..config.n_layers).map(|i| Layer::pack(config, source, i, dtype)).collect::<Result<_>>()?;
+        let layers =
+            (0..config.n_layers).map(|i| Layer::pack(config, source, i, dtype, arena)).collect::<Result<_>>()?;
         Ok(Self { embedding, layers, final_norm: vector(FINAL_NORM)?, lm_head })
     }
 
@@ -90,14 +93,21 @@ impl<W: Matrix> Weights<W> {
 }
 
 impl<W: Matrix> Layer<W> {
-    fn pack(config: &ModelConfig, source: &CheckedWeights<'_>, layer: usize, dtype: WeightDtype) -> Result<Self> {
+    fn pack(
+        config: &ModelConfig,
+        source: &CheckedWeights<'_>,
+        layer: usize,
+        dtype: WeightDtype,
+        arena: &mut Arena,
+    ) -> Result<Self> {
         let name = |of: &str| tensors::layer(layer, of);
         let vector = |of: &str| -> Result<Vec<f32>> { Ok(source.tensor(&name(of))?.to_f32()) };
-        let qkv = [part::Q_PROJ, part::K_PROJ, part::V_PROJ].map(name);
-        let [q, k, v] = [source.tensor(&qkv[0])?, source.tensor(&qkv[1])?, source.tensor(&qkv[2])?];
-        let alone = |of: &str| W::pack(&Columns::stacked(&[&source.tensor(&name(of))?])?, dtype);
-        let (gate, up) = (name(part::GATE_PROJ), name(part::UP_PROJ));
-        let (gate, up) = (source.tensor(&gate)?, source.tensor(&up)?);
+        let matrices = {
+            use part::*;
+            [Q_PROJ, K_PROJ, V_PROJ, O_PROJ, GATE_PROJ, UP_PROJ, DOWN_PROJ].map(name)
+        };
+        let [q, k, v, o, gate, up, down] = matrices.each_ref().map(|name| source.tensor(name));
+        let mut pack = |columns: &Columns<'_>| W::pack(columns, dtype, arena);
         let bias = || -> Result<Vec<f32>> {
             let parts = [vector(part::Q_BIAS)?, vector(part::K_BIAS)?, vector(part::V_BIAS)?];
             Ok(parts.concat())
@@ -105,14 +115,14 @@ impl<W: Matrix> Layer<W> {
         let norm = |of: &str| if config.qk_norm { vector(of).map(Some) } else { Ok(None) };
         Ok(Self {
             attention_norm: vector(part::ATTENTION_NORM)?,
-            qkv: W::pack(&Columns::stacked(&[&q, &k, &v])?, dtype)?,
+            qkv: pack(&Columns::stacked(&[&q?, &k?, &v?])?)?,
             qkv_bias: if config.qkv_bias { Some(bias()?) } else { None },
             q_norm: norm(part::Q_NORM)?,
             k_norm: norm(part::K_NORM)?,
-            o: alone(part::O_PROJ)?,
+            o: pack(&Columns::stacked(&[&o?])?)?,
             ffn_norm: vector(part::FEED_FORWARD_NORM)?,
-            gate_up: W::pack(&Columns::alternating(&gate, &up)?, dtype)?,
-            down: alone(part::DOWN_PROJ)?,
+            gate_up: pack(&Columns::alternating(&gate?, &up?)?)?,
+            down: pack(&Columns::stacked(&[&down?])?)?,
         })
     }
 }

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::product::QuantProduct;
 use super::rows::QuantRows;
 use super::symmetric::ROUNDING;
-use crate::cpu::buffer::{Buffer, Plain};
+use crate::cpu::buffer::{Arena, Buffer, Plain};
 use crate::cpu::columns::Columns;
 use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
@@ -147,7 +147,7 @@ impl Matrix for QuantPanels {
     type Lhs<I: Isa> = f32;
     type Operand = QuantRows;
 
-    fn pack(columns: &Columns<'_>, dtype: WeightDtype) -> Result<Self> {
+    fn pack(columns: &Columns<'_>, dtype: WeightDtype, arena: &mut Arena) -> Result<Self> {
         dtype.validate(columns.k)?;
         let (n, k) = (columns.n, columns.k);
         let group_len = dtype.group_len(k).expect("a quantised type");
@@ -156,7 +156,7 @@ impl Matrix for QuantPanels {
             Self { n, k, dtype, width, group_len, n_groups: k.div_ceil(group_len), lines: Buffer::zeroed(0) };
         let panel_lines = packed.panel_lines();
         let n_lines = columns.n_panels() * panel_lines;
-        let mut lines = Buffer::<Line>::zeroed(n_lines + SPARE_LINES);
+        let mut lines: Buffer<Line> = arena.zeroed(n_lines + SPARE_LINES)?;
         lines[..n_lines].par_chunks_mut(panel_lines).enumerate().for_each_init(
             || vec![0.0; k],
             |column, (panel_idx, panel)| {
