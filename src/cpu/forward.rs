@@ -46,14 +46,15 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         self.plan();
         self.embed();
         for (i, layer) in weights.layers.iter().enumerate() {
+            let after = weights.layers.get(i + 1).map_or(&weights.lm_head, |next| &next.qkv);
             self.norm(&layer.attention_norm);
             self.qkv(layer);
             self.rotate_and_append(i, layer);
             self.attend(i);
-            self.project_back(&layer.o, Source::Attended);
+            self.project_back(&layer.o, Source::Attended, &layer.gate_up);
             self.norm(&layer.ffn_norm);
             self.gate_up(layer);
-            self.project_back(&layer.down, Source::Gated);
+            self.project_back(&layer.down, Source::Gated, after);
         }
         self.logits(logits);
     }
@@ -112,7 +113,8 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         let State { normed, qkv, operand, threads, .. } = &mut *self.state;
         let epilogue =
             Epilogue::Store { out: Disjoint::new(qkv), stride: layer.qkv.n(), bias: layer.qkv_bias.as_deref() };
-        let matmul = Matmul { lhs: normed, n_rows: self.batch.n_tokens(), weights: &layer.qkv, epilogue };
+        let matmul =
+            Matmul { lhs: normed, n_rows: self.batch.n_tokens(), weights: &layer.qkv, epilogue, next: Some(&layer.o) };
         matmul.run(self.isa, operand, threads, |t| &mut t.sums);
     }
 
@@ -162,12 +164,18 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         let _phase = trace_span!("gate_up").entered();
         let State { normed, gated, operand, threads, .. } = &mut *self.state;
         let epilogue = Epilogue::SiluGate { out: Disjoint::new(gated), depth: <W::Lhs<I>>::row_len(layer.down.k()) };
-        let matmul = Matmul { lhs: normed, n_rows: self.batch.n_tokens(), weights: &layer.gate_up, epilogue };
+        let matmul = Matmul {
+            lhs: normed,
+            n_rows: self.batch.n_tokens(),
+            weights: &layer.gate_up,
+            epilogue,
+            next: Some(&layer.down),
+        };
         matmul.run(self.isa, operand, threads, |t| &mut t.sums);
     }
 
-    /// `x += source W^T`
-    fn project_back(&mut self, weights: &W, source: Source) {
+    /// `x += source W^T`, before a product with `next`
+    fn project_back(&mut self, weights: &W, source: Source, next: &W) {
         let State { x, attended, gated, operand, threads, .. } = &mut *self.state;
         let (lhs, span) = match source {
             Source::Attended => (attended, trace_span!("project")),
@@ -175,7 +183,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         };
         let _phase = span.entered();
         let epilogue = Epilogue::Add { out: Disjoint::new(x), stride: self.config.d_model };
-        let matmul = Matmul { lhs, n_rows: self.batch.n_tokens(), weights, epilogue };
+        let matmul = Matmul { lhs, n_rows: self.batch.n_tokens(), weights, epilogue, next: Some(next) };
         matmul.run(self.isa, operand, threads, |t| &mut t.sums);
     }
 
@@ -191,7 +199,7 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         let State { normed, operand, threads, .. } = &mut *self.state;
         let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: vocab, bias: None };
         let n_rows = self.batch.logit_rows.len();
-        let matmul = Matmul { lhs: normed, n_rows, weights: &self.weights.lm_head, epilogue };
+        let matmul = Matmul { lhs: normed, n_rows, weights: &self.weights.lm_head, epilogue, next: None };
         matmul.run(self.isa, operand, threads, |t| &mut t.sums);
     }
 

@@ -68,7 +68,7 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
             }
         });
         let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: self.weights.n(), bias: None };
-        let matmul = Matmul { lhs: &buffers.lhs, n_rows, weights: &self.weights, epilogue };
+        let matmul = Matmul { lhs: &buffers.lhs, n_rows, weights: &self.weights, epilogue, next: None };
         matmul.run(isa, &mut buffers.operand, &mut buffers.sums, |sums| sums);
     }
 }

@@ -5,7 +5,8 @@ use super::isa::{Isa, Kernel};
 use super::lhs::LhsElement;
 use super::math::silu;
 use super::matrix::{Block, Matrix};
-use super::parallel::for_each_task;
+use super::parallel::{first_task, for_each_task_before};
+use super::team::NextReads;
 use crate::spec::contract::PANEL_COLS;
 
 /// What becomes of the sums.
@@ -45,6 +46,8 @@ pub struct Matmul<'a, I: Isa, W: Matrix> {
     pub weights: &'a W,
     /// What becomes of the sums.
     pub epilogue: Epilogue<'a, W::Lhs<I>>,
+    /// The weights that the same threads meet as many rows with next, if that is known.
+    pub next: Option<&'a W>,
 }
 
 /// Elements of the buffer that each thread needs.
@@ -137,14 +140,23 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
         let (operand, n_panels) = (&*operand, self.weights.n_panels());
         let n_threads = states.len();
         let cut = Cut::new::<I>(self.n_rows, n_panels, n_threads);
-        for_each_task(states, cut.n_groups * cut.n_row_blocks, |state, i| {
+        let task = |state: &mut S, i| {
             let (row_block, group) = cut.task(i, n_threads);
             let (first_row, first_panel) = (row_block * cut.rows, group * cut.panels);
             let (n_rows, n_panels) = (cut.rows.min(self.n_rows - first_row), cut.panels.min(n_panels - first_panel));
             let layout = self.weights.sum_layout(isa, self.n_rows, n_panels);
             let block = Block { first_row, n_rows, first_panel, n_panels, layout };
             isa.run(Task { matmul: self, operand, block, sums: sums(state) });
-        });
+        };
+        let next = |thread| self.next_reads(n_threads, thread);
+        for_each_task_before(states, cut.n_groups * cut.n_row_blocks, task, next);
+    }
+
+    /// What a thread reads first of the next weights, where few rows wait for memory.
+    fn next_reads(&self, n_threads: usize, thread: usize) -> Option<NextReads> {
+        let next = self.next.filter(|_| self.n_rows <= FEW_ROWS)?;
+        let cut = Cut::new::<I>(self.n_rows, next.n_panels(), n_threads);
+        Some(next.reads(first_task(cut.n_groups, n_threads, thread) * cut.panels))
     }
 
     /// Where the sums of a block can go at once: whole panels of a plain result, from matrices that store them.

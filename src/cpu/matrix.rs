@@ -8,6 +8,7 @@ use super::disjoint::SharedRows;
 use super::isa::Isa;
 use super::lhs::LhsElement;
 use super::product::SumLayout;
+use super::team::NextReads;
 use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::PANEL_COLS;
@@ -68,6 +69,9 @@ pub trait Matrix: Sized + Send + Sync + 'static {
         out: &mut [f32],
         finished: Option<SharedRows<'_>>,
     );
+
+    /// The panels from `panel` on, as they will be read.
+    fn reads(&self, panel: usize) -> NextReads;
 
     /// Number of panels.
     fn n_panels(&self) -> usize {

@@ -15,6 +15,7 @@ use super::isa::Isa;
 use super::lhs::LhsElement;
 use super::matrix::{Block, Matrix};
 use super::product::{Along, Element, N_NEXT, Product, Span, SumLayout};
+use super::team::NextReads;
 use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::{PANEL_COLS, TILE_DEPTH};
@@ -137,6 +138,10 @@ impl<E: PanelElement> Matrix for Panels<E> {
 
     fn dtype(&self) -> WeightDtype {
         E::DTYPE
+    }
+
+    fn reads(&self, panel: usize) -> NextReads {
+        NextReads::of(&self.data[panel * PANEL_COLS * self.depth..])
     }
 
     fn row(&self, n: usize, out: &mut [f32]) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::disjoint::Disjoint;
-use super::team::{self, Crew, Member};
+use super::team::{self, Crew, Member, NextReads};
 use crate::error::{Error, Result};
 
 /// The threads that the backend runs on: its own, or those of the embedder's pool.
@@ -59,6 +59,17 @@ impl Pool {
 /// that follows from its seat alone, so what it touched in the last region like this is in its caches still; who is done takes from the others'
 /// shares. Within a share tasks begin in ascending order. Allocates nothing. Several threads work within [`Pool::run_step`] alone.
 pub fn for_each_task<S: Send>(states: &mut [S], n_tasks: usize, task: impl Fn(&mut S, usize) + Sync) {
+    for_each_task_before(states, n_tasks, task, |_| None);
+}
+
+/// The same before tasks of which the thread that begins with share `i` of as many as there are states will read `next(i)` first, unless that
+/// answers none: who waits asks for it.
+pub fn for_each_task_before<S: Send>(
+    states: &mut [S],
+    n_tasks: usize,
+    task: impl Fn(&mut S, usize) + Sync,
+    next: impl Fn(usize) -> Option<NextReads> + Sync,
+) {
     if n_tasks <= 1 || states.len() == 1 {
         (0..n_tasks).for_each(|i| task(&mut states[0], i));
         return;
@@ -69,11 +80,12 @@ pub fn for_each_task<S: Send>(states: &mut [S], n_tasks: usize, task: impl Fn(&m
     let states = Disjoint::new(states);
     team::run(&|Member { number, seat }| {
         if number >= n_workers {
-            return;
+            return next(seat);
         }
         // SAFETY: no two members of a region have the same number.
         let state = &mut unsafe { states.slice(number, 1) }[0];
         shares.drain(seat, |i| task(state, i));
+        next(seat)
     });
 }
 
@@ -83,6 +95,12 @@ const MAX_SHARES: usize = 32;
 /// The number of the next task of a share, in a cache line of its own.
 #[repr(align(64))]
 struct Next(AtomicUsize);
+
+/// The task that a thread begins with.
+pub fn first_task(n_tasks: usize, n_threads: usize, thread: usize) -> usize {
+    let n_shares = n_threads.min(MAX_SHARES);
+    thread % n_shares * n_tasks / n_shares
+}
 
 /// Tasks in even shares.
 struct Shares {
@@ -94,8 +112,8 @@ struct Shares {
 impl Shares {
     fn new(n_tasks: usize, n_threads: usize) -> Self {
         let n_shares = n_threads.min(MAX_SHARES);
-        let first = |share: usize| if share < n_shares { share * n_tasks / n_shares } else { 0 };
-        Self { n_tasks, n_shares, next: std::array::from_fn(|share| Next(AtomicUsize::new(first(share)))) }
+        let next = |share| Next(AtomicUsize::new(first_task(n_tasks, n_threads, share)));
+        Self { n_tasks, n_shares, next: std::array::from_fn(next) }
     }
 
     /// Takes tasks until there are none, from the thread's own share first.

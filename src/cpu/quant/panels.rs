@@ -23,6 +23,7 @@ use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
 use crate::cpu::matrix::{Block, Matrix};
 use crate::cpu::product::SumLayout;
+use crate::cpu::team::NextReads;
 use crate::error::Result;
 use crate::spec::WeightDtype;
 use crate::spec::contract::{PANEL_COLS, QUANT_TINY};
@@ -181,6 +182,10 @@ impl Matrix for QuantPanels {
 
     fn dtype(&self) -> WeightDtype {
         self.dtype
+    }
+
+    fn reads(&self, panel: usize) -> NextReads {
+        NextReads::of(&self.lines[panel * self.panel_lines()..])
     }
 
     fn row(&self, n: usize, out: &mut [f32]) {

@@ -106,7 +106,7 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::AtomicUsize;
 
-    use super::super::run;
+    use super::super::tests::run;
     use super::*;
 
     #[test]

@@ -3,10 +3,11 @@
 //! A step forks hundreds of times, some microseconds apart. To hand such a region to a pool costs more than to wait for the next one: jobs are queued and
 //! stolen, and a thread that finds none goes to sleep and must be woken. So for the length of a step some threads are a team: they
 //! spin on one word, which says that a region is open and how many of them are inside. A thread that comes late, or never since it has other
-//! work, is not waited for: whoever leads the step takes all tasks that nobody else takes. The threads are our own (`crew`), or those of an
-//! embedder's pool ([`lead_workers`]).
+//! work, is not waited for: whoever leads the step takes all tasks that nobody else takes. Who waits asks for memory that the next region reads
+//! (`next_reads`). The threads are our own (`crew`), or those of an embedder's pool ([`lead_workers`]).
 
 mod crew;
+mod next_reads;
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -16,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 pub use crew::Crew;
+pub use next_reads::NextReads;
 use rayon::prelude::*;
 
 /// Who takes part in a region.
@@ -32,16 +34,18 @@ struct Helper {
     member: Member,
     /// The last region that it took part in, of any step: it takes part in none twice.
     last: u64,
+    /// What it will read, as its last job said.
+    next: NextReads,
 }
 
 impl Helper {
     fn new(member: Member) -> Self {
-        Self { member, last: 0 }
+        Self { member, last: 0, next: NextReads::NONE }
     }
 }
 
-/// What a member does in a region.
-type Job<'a> = &'a (dyn Fn(Member) + Sync);
+/// What a member does in a region. It may answer what the member reads next; what was said before holds otherwise.
+type Job<'a> = &'a (dyn Fn(Member) -> Option<NextReads> + Sync);
 
 /// Regions are counted in the word from this bit on, helpers inside below it.
 const REGION: u64 = 1 << 16;
@@ -96,7 +100,8 @@ pub fn lead_workers<R: Send>(n_helpers: usize, step: impl FnOnce() -> R + Send) 
 pub fn run(job: Job<'_>) {
     let led = LED.replace(ptr::null());
     if led.is_null() {
-        return job(Member { number: 0, seat: 0 });
+        job(Member { number: 0, seat: 0 });
+        return;
     }
     // SAFETY: `Team::lead` put the pointer there, and takes it away before it gives the team back; it runs below us on this thread's stack.
     let team = unsafe { &*led };
@@ -151,7 +156,7 @@ impl Team {
         Self {
             leader_seat,
             word: AtomicU64::new(0),
-            job: UnsafeCell::new(&|_| ()),
+            job: UnsafeCell::new(&|_| None),
             step: AtomicU64::new(0),
             panic: Mutex::new(None),
         }
@@ -183,12 +188,13 @@ impl Team {
             if fresh && self.word.compare_exchange(word, word + 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                 // SAFETY: this thread is inside an open region, so nobody writes the job.
                 let job = unsafe { *self.job.get() };
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(helper.member))) {
-                    *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+                match catch_unwind(AssertUnwindSafe(|| job(helper.member))) {
+                    Ok(next) => helper.next = next.unwrap_or(helper.next),
+                    Err(panic) => *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic),
                 }
                 self.word.fetch_sub(1, Ordering::Release);
                 (helper.last, n_looks) = (region, 0);
-            } else {
+            } else if helper.next.ask() == 0 {
                 wait(&mut n_looks);
             }
         }
@@ -210,6 +216,14 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+
+    /// A region whose members read nothing next.
+    pub fn run(job: &(dyn Fn(Member) + Sync)) {
+        super::run(&|member| {
+            job(member);
+            None
+        });
+    }
 
     fn pool(n_threads: usize) -> rayon::ThreadPool {
         rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap()

@@ -6,6 +6,7 @@ mod amx_product;
 mod amx_sweep;
 mod avx2;
 mod avx512;
+pub mod prefetch;
 mod tile;
 
 pub use amx::Amx;

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::require;
+use super::{prefetch, require};
 use crate::cpu::isa::{Isa, Kernel, Target};
 use crate::cpu::product::Product;
 use crate::cpu::quant::QuantProduct;
@@ -203,14 +203,12 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn prefetch<T>(self, x: &T) {
-        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *x).cast()) }
+        prefetch::near(x);
     }
 
     #[inline(always)]
     fn prefetch_far<T>(self, x: &T) {
-        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *x).cast()) }
+        prefetch::far(x);
     }
 
     #[inline(always)]

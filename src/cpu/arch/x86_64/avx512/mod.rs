@@ -3,8 +3,7 @@
 use std::arch::x86_64::*;
 
 use self::vnni::Vnni;
-use super::Avx2;
-use super::require;
+use super::{Avx2, prefetch, require};
 use crate::cpu::isa::{Isa, Kernel, Target};
 use crate::cpu::product::{Element, Product};
 use crate::cpu::quant::QuantProduct;
@@ -190,20 +189,17 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn prefetch<T>(self, x: &T) {
-        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>((&raw const *x).cast()) }
+        prefetch::near(x);
     }
 
     #[inline(always)]
     fn prefetch_far<T>(self, x: &T) {
-        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>((&raw const *x).cast()) }
+        prefetch::far(x);
     }
 
     #[inline(always)]
     fn prefetch_write(self, x: &f32) {
-        // SAFETY: a prefetch reads nothing; processors that lack this one take it as no operation.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>((&raw const *x).cast()) }
+        prefetch::write(x);
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::Avx512;
+use crate::cpu::arch::x86_64::prefetch;
 use crate::cpu::isa::{Kernel, Target};
 use crate::cpu::quant::{Dots, Line};
 
@@ -51,8 +52,7 @@ impl Dots for Vnni {
 
     #[inline(always)]
     fn prefetch(self, line: *const Line) {
-        // SAFETY: SSE is part of x86-64, and a prefetch reads nothing: any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        prefetch::near(line);
     }
 
     #[inline(always)]
