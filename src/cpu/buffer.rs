@@ -121,7 +121,7 @@ const CHUNK: usize = 32 << 20;
 const LARGE: usize = CHUNK / 8;
 
 /// Bytes of a cache line, the alignment of a buffer.
-const LINE: usize = 64;
+pub const LINE: usize = 64;
 
 impl Arena {
     /// `len` zeros.

@@ -62,8 +62,8 @@ pub fn for_each_task<S: Send>(states: &mut [S], n_tasks: usize, task: impl Fn(&m
     for_each_task_before(states, n_tasks, task, |_| None);
 }
 
-/// The same before tasks of which the thread that begins with share `i` of as many as there are states will read `next(i)` first, unless that
-/// answers none: who waits asks for it.
+/// The same. `next(seat)` is what the thread on that seat reads first in the region after this one, if that is known: while the thread waits, it asks
+/// memory for it.
 pub fn for_each_task_before<S: Send>(
     states: &mut [S],
     n_tasks: usize,
@@ -96,7 +96,7 @@ const MAX_SHARES: usize = 32;
 #[repr(align(64))]
 struct Next(AtomicUsize);
 
-/// The task that a thread begins with.
+/// The task that the thread on seat `thread` begins with in a region of as many tasks.
 pub fn first_task(n_tasks: usize, n_threads: usize, thread: usize) -> usize {
     let n_shares = n_threads.min(MAX_SHARES);
     thread % n_shares * n_tasks / n_shares

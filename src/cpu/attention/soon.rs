@@ -10,6 +10,7 @@
 use super::keys::CHUNK_PAGES;
 use super::stored::Stored;
 use super::unit::Unit;
+use crate::cpu::buffer::LINE;
 use crate::cpu::isa::Isa;
 
 /// Bytes of a page of memory, of 4 KiB whatever pages the operating system gave: the hardware knows no other here.
@@ -18,9 +19,6 @@ const MEMORY_PAGE: usize = 4096;
 /// Bytes that are asked for of a page of memory beside products on tiles. Half as much gave decode 1 to 2% less, a line 3%; a KiB and a half no more,
 /// but took 4% behind a shared prefix.
 const ASKED: usize = 1024;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Panels of `E` that are read next, a page's in each run.
 #[derive(Default)]

@@ -1,12 +1,12 @@
 //! What a helper does while it waits: it asks for the memory that it will read first in a region to come.
 
 use crate::cpu::arch;
+use crate::cpu::buffer::LINE;
 
 /// Bytes that are asked for at most: what can come in the time that a leader is alone, and stays in a second cache of 512 KiB.
 const MOST: usize = 128 << 10;
 
-/// Bytes of a cache line, and how many are asked for between two looks at the team's word.
-const LINE: usize = 64;
+/// Cache lines that are asked for between two looks at the team's word.
 const LINES_AT_ONCE: usize = 4;
 
 /// Memory that a thread will read, from an address on. It may be gone by then: nothing is read here.

@@ -7,11 +7,10 @@ use std::arch::asm;
 
 use super::super::tile::prefetch;
 use super::{Depth, Sweep, TILE_BYTES};
+use crate::cpu::buffer::LINE;
 
-/// Bytes of a cache line.
-const LINE_BYTES: usize = 64;
 /// Cache lines of a tile.
-const TILE_LINES: usize = TILE_BYTES / LINE_BYTES;
+const TILE_LINES: usize = TILE_BYTES / LINE;
 
 /// Runs of cache lines to ask for: of the next two row tiles, and of two panels' next depth block.
 pub struct Ahead {
@@ -67,7 +66,7 @@ impl Lines {
         let per_step = TILE_LINES.div_ceil(n_parts);
         // Rounded up, so the last parts may find nothing left.
         let per_step = if part * per_step < TILE_LINES { per_step } else { 0 };
-        Self { next: first.map(|run| run.wrapping_add(part * per_step * n_tiles * LINE_BYTES)), per_step }
+        Self { next: first.map(|run| run.wrapping_add(part * per_step * n_tiles * LINE)), per_step }
     }
 
     #[inline(always)]
@@ -76,7 +75,7 @@ impl Lines {
             for line in &mut self.next {
                 // SAFETY: a prefetch reads nothing: any address will do, beyond the end of an operand too.
                 unsafe { prefetch!(*line) }
-                *line = line.wrapping_add(LINE_BYTES);
+                *line = line.wrapping_add(LINE);
             }
         }
     }
