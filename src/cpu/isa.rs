@@ -50,15 +50,20 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
-    /// Whether a product of few rows asks for its panels some KiB ahead, line by line, and for what is read after them ([`Product::next`]): the
-    /// hardware stops at each page of memory.
-    const ASKS_AHEAD: bool = false;
+    /// About how many bytes ahead a product of few rows asks for what it reads of keys and values, line by line ([`Isa::ask`],
+    /// [`Product::next`]), since the hardware stops at each page of memory; 0 if it does not.
+    const ASKS_AHEAD: usize = 0;
 
     /// Whether attention has [`Isa::code_product`] for keys and values in int8, instead of [`Isa::widen_codes`] first.
     const MULTIPLIES_CODES: bool = false;
 
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
+
+    /// Whether it is the one to take where no better one can run. If not, it runs where it is asked for by name.
+    fn pays(self) -> bool {
+        true
+    }
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::V;
@@ -140,6 +145,12 @@ pub trait Isa: Target + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch<T>(self, _x: &T) {}
 
+    /// Asks for the cache line of `x` some KiB before it is read.
+    #[inline(always)]
+    fn ask<T>(self, x: &T) {
+        self.prefetch(x);
+    }
+
     /// Asks for the cache line of `x`, which will be written soon.
     #[inline(always)]
     fn prefetch_write(self, _x: &f32) {}
@@ -180,32 +191,51 @@ pub trait Isa: Target + Send + Sync + 'static {
     #[inline(always)]
     fn end_products(self) {}
 
+    /// What [`Isa::register_loop`] does to a sum, and how many operations a lane that is.
+    #[inline(always)]
+    fn register_step(self, sum: Self::V, factor: Self::V) -> (Self::V, usize) {
+        (self.mul_add(sum, factor, factor), 2)
+    }
+
     /// Multiplies and adds in registers alone, as fast as the machine can; answers how many operations that was. See `roofline`.
     fn register_loop(self) -> usize {
-        const TIMES: usize = 10_000;
+        let mut n_operations = 0;
         // Enough sums that none waits for itself: latency by throughput is eight registers, and a vector of AVX2 is two of them.
         if Self::ACCUMULATORS >= 24 {
-            self.run(RegisterLoop::<12> { times: TIMES });
-            TIMES * 12 * 32
+            self.run(RegisterLoop::<12>(&mut n_operations));
         } else {
-            self.run(RegisterLoop::<6> { times: TIMES });
-            TIMES * 6 * 32
+            self.run(RegisterLoop::<6>(&mut n_operations));
         }
+        n_operations
     }
 }
 
-/// `SUMS` chains of [`Isa::mul_add`], `times` long.
-struct RegisterLoop<const SUMS: usize> {
-    times: usize,
+/// A table whose vectors multiply pairs of bf16 as they lie, for a left operand of bf16.
+pub trait Bf16Pairs: Isa<Lhs = u16> {
+    /// Sixteen pairs from memory, as bits.
+    fn pairs(self, x: &[u16; 32]) -> Self::V;
+    /// All lanes one pair.
+    fn splat_pair(self, x: &[u16; 2]) -> Self::V;
+    /// `a[0] * b[0] + (a[1] * b[1] + sum)` of each lane's pairs: the second first, each rounded once, denormals zero.
+    fn dot_pairs(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
+    /// `x`; what is written to be read from memory after it is not read before: a hint to the compiler, which runs out of registers if it reads all rows of a
+    /// block first.
+    fn in_order(self, x: Self::V) -> Self::V;
 }
 
-impl<I: Isa, const SUMS: usize> Kernel<I> for RegisterLoop<SUMS> {
+/// `SUMS` chains of [`Isa::register_step`]; leaves how many operations they were.
+struct RegisterLoop<'a, const SUMS: usize>(&'a mut usize);
+
+impl<I: Isa, const SUMS: usize> Kernel<I> for RegisterLoop<'_, SUMS> {
     #[inline(always)]
     fn run(self, isa: I) {
+        const TIMES: usize = 10_000;
         let (mut sums, factor) = ([isa.splat(1.0); SUMS], isa.splat(std::hint::black_box(0.5)));
-        for _ in 0..self.times {
+        for _ in 0..TIMES {
             for sum in &mut sums {
-                *sum = isa.mul_add(*sum, factor, factor);
+                let (next, per_lane) = isa.register_step(*sum, factor);
+                *sum = next;
+                *self.0 += 16 * per_lane;
             }
         }
         let mut lanes = [0.0; 16];

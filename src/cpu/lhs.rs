@@ -18,6 +18,9 @@ pub trait LhsElement: Plain {
     /// contiguous.
     fn index(row: usize, k: usize, depth: usize) -> usize;
 
+    /// Elements from a row to the next in the same block of rows.
+    fn row_distance(depth: usize) -> usize;
+
     /// Stores sixteen elements, rounded if need be.
     fn store<I: Isa>(isa: I, x: I::V, out: &mut [Self; 16]);
 
@@ -51,6 +54,11 @@ impl LhsElement for f32 {
     }
 
     #[inline(always)]
+    fn row_distance(depth: usize) -> usize {
+        depth
+    }
+
+    #[inline(always)]
     fn store<I: Isa>(isa: I, x: I::V, out: &mut [f32; 16]) {
         isa.store(x, out);
     }
@@ -63,6 +71,11 @@ impl LhsElement for u16 {
     #[inline(always)]
     fn index(row: usize, k: usize, depth: usize) -> usize {
         (row / 16) * 16 * depth + (k / 32) * 512 + (row % 16) * 32 + k % 32
+    }
+
+    #[inline(always)]
+    fn row_distance(_: usize) -> usize {
+        TILE_DEPTH
     }
 
     #[inline(always)]

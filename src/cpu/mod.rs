@@ -86,7 +86,7 @@ pub fn tables() -> Vec<TableStatus> {
     struct Statuses(Vec<TableStatus>);
     impl TableVisitor for Statuses {
         fn visit<I: Isa>(&mut self, table: Result<I, String>) {
-            let chosen = table.is_ok() && !self.0.iter().any(|t| t.chosen);
+            let chosen = table.as_ref().is_ok_and(|isa| isa.pays()) && !self.0.iter().any(|t| t.chosen);
             let (available, why) = (table.is_ok(), table.err().unwrap_or_default());
             self.0.push(TableStatus { name: I::NAME, available, chosen, why, roof: I::REGISTER_ROOF });
         }
@@ -127,8 +127,9 @@ struct Opener {
 
 impl TableVisitor for Opener {
     fn visit<I: Isa>(&mut self, table: Result<I, String>) {
-        let wanted = self.forced.as_deref().is_none_or(|name| name == I::NAME);
-        if let (None, true, Ok(isa)) = (&self.backend, wanted, table) {
+        let Ok(isa) = table else { return };
+        let wanted = self.forced.as_deref().map_or_else(|| isa.pays(), |name| name == I::NAME);
+        if wanted && self.backend.is_none() {
             self.backend = Some(Box::new(CpuBackend::new(isa, self.pool.clone())));
         }
     }

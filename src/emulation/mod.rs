@@ -7,10 +7,10 @@
 //! Inputs are ordinary arrays and shapes that disagree panic, as in the reference. Not every payload of a NaN is promised.
 
 mod attention;
+mod dots;
 mod ops;
 mod quant;
 mod step;
-mod tile;
 
 pub use attention::Attention;
 
@@ -24,6 +24,8 @@ pub enum Arithmetic {
     Unfused,
     /// `a * b + c` rounds once.
     Fused,
+    /// Fused, and products with bf16 take their left operand rounded to bf16, pair by pair.
+    Pairs,
     /// Fused, and products with bf16 run on tiles: their left operand is rounded to bf16, their sums are grouped by 32.
     Amx,
 }
@@ -34,6 +36,7 @@ impl Arithmetic {
         match name {
             "portable" => Some(Self::Unfused),
             "avx2" | "avx512" => Some(Self::Fused),
+            "avx512bf16" => Some(Self::Pairs),
             "amx" => Some(Self::Amx),
             _ => None,
         }
@@ -43,7 +46,7 @@ impl Arithmetic {
     pub fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
         match self {
             Self::Unfused => a * b + c,
-            Self::Fused | Self::Amx => a.mul_add(b, c),
+            Self::Fused | Self::Pairs | Self::Amx => a.mul_add(b, c),
         }
     }
 }

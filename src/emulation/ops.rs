@@ -4,7 +4,7 @@ use half::bf16;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut3, s};
 
 use super::Arithmetic;
-use super::tile::{flush, tile_sum};
+use super::dots::{flush, pair_sum, tile_sum};
 use crate::dtype::Dtype;
 use crate::spec::contract::{REDUCE_LANES, TILE_DEPTH};
 use crate::spec::{RopeConfig, WeightDtype};
@@ -37,7 +37,7 @@ impl Arithmetic {
     /// A row as the left operand of products with weights of `dtype`.
     pub(super) fn left_operand(self, row: ArrayView1<'_, f32>, dtype: Dtype) -> Vec<f32> {
         let mut row = padded(row);
-        if self.has_tiles(dtype) {
+        if dtype == Dtype::Bf16 && self.rounds_left_operands() {
             row.iter_mut().for_each(|x| *x = bf16::from_f32(flush(*x)).to_f32());
         }
         row
@@ -46,15 +46,22 @@ impl Arithmetic {
     /// `sum_k x[k] w[k]` of a left operand and a row of weights, both padded.
     pub(super) fn dot(self, x: &[f32], w: &[f32], dtype: Dtype) -> f32 {
         assert!(x.len() == w.len() && x.len().is_multiple_of(TILE_DEPTH), "operands are padded");
-        if self.has_tiles(dtype) {
-            let tiles = x.chunks_exact(TILE_DEPTH).zip(w.chunks_exact(TILE_DEPTH));
-            return tiles.fold(0.0, |acc, (x, w)| tile_sum(acc, x, w));
+        match self {
+            Self::Amx if dtype == Dtype::Bf16 => {
+                let tiles = x.chunks_exact(TILE_DEPTH).zip(w.chunks_exact(TILE_DEPTH));
+                tiles.fold(0.0, |acc, (x, w)| tile_sum(acc, x, w))
+            }
+            Self::Pairs if dtype == Dtype::Bf16 => {
+                let pairs = x.as_chunks().0.iter().zip(w.as_chunks().0);
+                pairs.fold(0.0, |acc, (x, w)| pair_sum(acc, *x, *w))
+            }
+            _ => x.iter().zip(w).fold(0.0, |acc, (x, w)| self.mul_add(*x, *w, acc)),
         }
-        x.iter().zip(w).fold(0.0, |acc, (x, w)| self.mul_add(*x, *w, acc))
     }
 
-    fn has_tiles(self, dtype: Dtype) -> bool {
-        self == Self::Amx && dtype == Dtype::Bf16
+    /// Whether a product with bf16 takes its left operand rounded to bf16.
+    pub fn rounds_left_operands(self) -> bool {
+        matches!(self, Self::Pairs | Self::Amx)
     }
 
     /// RMSNorm of every row of `x[M, D]`, as [`reference::rms_norm`](crate::reference::rms_norm).

@@ -1,7 +1,7 @@
 use super::Arithmetic;
-use super::tile::tile_sum;
+use super::dots::{pair_sum, tile_sum};
 
-const ALL: [Arithmetic; 3] = [Arithmetic::Unfused, Arithmetic::Fused, Arithmetic::Amx];
+const ALL: [Arithmetic; 4] = [Arithmetic::Unfused, Arithmetic::Fused, Arithmetic::Pairs, Arithmetic::Amx];
 
 #[test]
 fn exp_is_close_and_exact_at_its_ends() {
@@ -32,6 +32,17 @@ fn exp2_is_close_and_exact_where_attention_needs_it() {
         assert_eq!(arithmetic.exp2(-126.5).to_bits(), 0);
         assert!(arithmetic.exp2(f32::NAN).is_nan());
     }
+}
+
+#[test]
+fn a_pair_adds_its_second_product_first() {
+    let small = 2f32.powi(-24);
+    // 1 + 2^-24 rounds to 1, and so does each of two such sums; the other way round the two halves would have been one whole.
+    assert_eq!(pair_sum(0.0, [small, 1.0], [1.0, 1.0]), 1.0);
+    assert_eq!(pair_sum(1.0, [-1.0, small], [1.0, 1.0]), 0.0);
+    assert_eq!(pair_sum(1.0, [small, -1.0], [1.0, 1.0]), small);
+    // A denormal operand is zero, and so is a denormal sum.
+    assert_eq!(pair_sum(0.0, [1e-39, f32::MIN_POSITIVE], [1.0, 0.5]), 0.0);
 }
 
 #[test]

@@ -83,11 +83,13 @@ pub struct Errors {
     pub out: f64,
 }
 
-/// What a backend with weights, keys and values of bf16 promises: the CPU rounds to f32, one of its tables left operands to bf16; Trainium rounds left
+/// What a backend with weights, keys and values of bf16 promises: the CPU rounds to f32, two of its tables left operands to bf16; Trainium rounds left
 /// operands and results to bf16, and twice as much as f32 in between.
 pub fn errors(backend: &dyn Backend) -> Errors {
     match arithmetic(backend) {
-        Some(Arithmetic::Amx) => Errors { rounding: F32_ROUNDING, lhs: BF16_ROUNDING, out: 0.0 },
+        Some(arithmetic) if arithmetic.rounds_left_operands() => {
+            Errors { rounding: F32_ROUNDING, lhs: BF16_ROUNDING, out: 0.0 }
+        }
         Some(_) => Errors { rounding: F32_ROUNDING, lhs: 0.0, out: 0.0 },
         None => Errors { rounding: 2.0 * F32_ROUNDING, lhs: BF16_ROUNDING, out: BF16_ROUNDING },
     }

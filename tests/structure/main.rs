@@ -32,7 +32,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
 
 /// The files that may say `unsafe`: the kernels, which share slices between tasks and call instructions; the memory map; and the two layers over
 /// libnrt.
-const UNSAFE_FILES: [&str; 42] = [
+const UNSAFE_FILES: [&str; 43] = [
     "src/cpu/arch/x86_64/amx.rs",
     "src/cpu/arch/x86_64/amx_int8/channel.rs",
     "src/cpu/arch/x86_64/amx_int8/groups.rs",
@@ -44,6 +44,7 @@ const UNSAFE_FILES: [&str; 42] = [
     "src/cpu/arch/x86_64/amx_sweep/sums.rs",
     "src/cpu/arch/x86_64/avx2/integers.rs",
     "src/cpu/arch/x86_64/avx2/mod.rs",
+    "src/cpu/arch/x86_64/avx512/bf16.rs",
     "src/cpu/arch/x86_64/avx512/mod.rs",
     "src/cpu/arch/x86_64/avx512/vnni.rs",
     "src/cpu/arch/x86_64/prefetch.rs",

@@ -26,6 +26,7 @@ pub fn for_each_table(visitor: &mut impl TableVisitor) {
     #[cfg(target_arch = "x86_64")]
     {
         visitor.visit(x86_64::Amx::detect());
+        visitor.visit(x86_64::Avx512Bf16::detect());
         visitor.visit(x86_64::Avx512::detect());
         visitor.visit(x86_64::Avx2::detect());
     }

@@ -27,7 +27,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     pub(super) fn chunk_as_stored<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, unit: &Unit<'a>) {
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
         let mut scores = Scores { unit, q, out: &mut strip.scores };
-        if I::ASKS_AHEAD && unit.strip.len() <= ASKING_ROWS {
+        if I::ASKS_AHEAD > 0 && unit.strip.len() <= ASKING_ROWS {
             scores.of_pages::<I, E>(isa, unit.page_values());
         } else {
             for span in unit.spans() {

@@ -1,17 +1,14 @@
 //! A few rows by a few panels, all sums in registers; and what is asked for meanwhile.
 
 use super::cells::Cell;
+use super::factor::Factor;
 use super::{Element, Product};
 use crate::cpu::isa::Isa;
-use crate::cpu::lhs::LhsElement;
 
 /// How far ahead of what is read in a long panel memory is asked for.
 const BYTES_AHEAD: usize = 8 << 10;
 
-/// How far about where spans take turns: two or three panels of the keys and values of most heads.
-const BYTES_AHEAD_BY_TURNS: usize = 6 << 10;
-
-impl<'a, E: Element> Product<'a, f32, E> {
+impl<'a, L, E: Element> Product<'a, L, E> {
     /// `ROWS` rows from `row` on by the `PANELS` panels of a cell. Where it `ASKS`, memory is asked for ahead of what the first rows read.
     #[inline(always)]
     pub(super) fn block<I: Isa, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
@@ -19,7 +16,9 @@ impl<'a, E: Element> Product<'a, f32, E> {
         isa: I,
         row: usize,
         cell: &Cell,
-    ) {
+    ) where
+        L: Factor<I, E>,
+    {
         let stride = self.layout.row_stride();
         let mut sums = [[isa.splat(0.0); PANELS]; ROWS];
         let first_out = row * stride + cell.out_panel * 16;
@@ -33,11 +32,9 @@ impl<'a, E: Element> Product<'a, f32, E> {
         }
         for span_idx in cell.spans.clone() {
             let span = &self.spans[span_idx];
-            let mut lhs: [&[f32]; ROWS] = [&[]; ROWS];
-            for (r, lhs) in lhs.iter_mut().enumerate() {
-                let first = <f32 as LhsElement>::index(self.first_row + row + r, span.first_k, self.lhs_depth);
-                *lhs = &self.lhs[first..][..span.depth];
-            }
+            let first = L::index(self.first_row + row, span.first_k, self.lhs_depth);
+            let row_distance = L::row_distance(self.lhs_depth);
+            let lhs = &self.lhs[first..][..(ROWS - 1) * row_distance + L::index(0, span.depth - 1, self.lhs_depth) + 1];
             let mut panels: [&[[E; 32]]; PANELS] = [&[]; PANELS];
             for (p, pairs) in panels.iter_mut().enumerate() {
                 *pairs = span.panels[(cell.panel + p) * self.panel_stride..][..span.depth * 16].as_chunks().0;
@@ -45,34 +42,28 @@ impl<'a, E: Element> Product<'a, f32, E> {
             let mut ahead = panels;
             if ASKS && row == 0 {
                 for (p, ahead) in ahead.iter_mut().enumerate() {
-                    *ahead = self.ahead::<PANELS>(span_idx, cell.panel, p).unwrap_or(panels[p]);
+                    *ahead = self.ahead::<I, PANELS>(span_idx, cell.panel, p).unwrap_or(panels[p]);
                 }
             }
-            let mut evens = [isa.splat(0.0); PANELS];
-            let mut odds = evens;
+            let mut weights = [[isa.splat(0.0); 2]; PANELS];
             for pair in 0..span.depth / 2 {
                 for p in 0..PANELS {
                     // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
-                    (evens[p], odds[p]) = E::rows(isa, unsafe { panels[p].get_unchecked(pair) });
+                    weights[p] = L::weights(isa, unsafe { panels[p].get_unchecked(pair) });
                     if ASKS {
                         // Without a branch, for where there is one the compiler keeps sums in memory.
                         // SAFETY: what `ahead` answers has depth / 2 chunks too, and so has `panels[p]`, which stands for it.
-                        isa.prefetch(unsafe { ahead[p].get_unchecked(pair) });
+                        isa.ask(unsafe { ahead[p].get_unchecked(pair) });
                     }
                 }
+                let at = L::index(0, 2 * pair, self.lhs_depth);
                 // Panels inside of rows: a broadcast is used up before the next is made, and no register waits.
-                for r in 0..ROWS {
-                    // SAFETY: each slice of `lhs` is `depth` long, by its construction above.
-                    let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair) });
-                    for p in 0..PANELS {
-                        sums[r][p] = isa.mul_add(x, evens[p], sums[r][p]);
-                    }
-                }
-                for r in 0..ROWS {
-                    // SAFETY: as above, and 2 * pair + 1 < depth where pair < depth / 2.
-                    let x = isa.splat(unsafe { *lhs[r].get_unchecked(2 * pair + 1) });
-                    for p in 0..PANELS {
-                        sums[r][p] = isa.mul_add(x, odds[p], sums[r][p]);
+                for step in 0..L::STEPS {
+                    for r in 0..ROWS {
+                        // SAFETY: a pair begins at an even element, so it lies together, and `lhs` ends with the last pair of the last row, by its
+                        // construction above.
+                        let x = unsafe { &*lhs.as_ptr().add(r * row_distance + at).cast::<[L; 2]>() };
+                        L::step::<PANELS>(isa, x, step, &weights, &mut sums[r]);
                     }
                 }
             }
@@ -88,14 +79,14 @@ impl<'a, E: Element> Product<'a, f32, E> {
     /// What is asked for while panel `panel + p` of a span is read, of `PANELS` from `panel` on: as much of what is read next but a few. None where that is
     /// not known.
     #[inline(always)]
-    fn ahead<const PANELS: usize>(&self, span: usize, panel: usize, p: usize) -> Option<&'a [[E; 32]]> {
+    fn ahead<I: Isa, const PANELS: usize>(&self, span: usize, panel: usize, p: usize) -> Option<&'a [[E; 32]]> {
         let (n_spans, len) = (self.spans.len(), self.spans[span].depth * 16);
         let distance = BYTES_AHEAD / size_of::<E>();
         let memory = if n_spans == 1 && len > distance {
             // A long panel goes on; behind its end lies another.
             self.spans[span].panels.get((panel + p) * self.panel_stride + distance..)?
         } else {
-            let turns = (BYTES_AHEAD_BY_TURNS / size_of::<E>()).div_ceil(len * PANELS);
+            let turns = (I::ASKS_AHEAD / size_of::<E>()).div_ceil(len * PANELS);
             // Never in the span that is read: with four panels of four pages decode was a tenth to a fifth slower on Zen 3.
             let turns = if n_spans > 1 && turns.is_multiple_of(n_spans) { turns - 1 } else { turns };
             let (asked_panel, asked_span) = (panel + (span + turns) / n_spans * PANELS, (span + turns) % n_spans);

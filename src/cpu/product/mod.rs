@@ -4,6 +4,7 @@ mod block;
 mod cells;
 mod element;
 mod even;
+mod factor;
 mod vectors;
 
 pub use element::Element;

@@ -4,11 +4,10 @@
 //! thousand get the same bits.
 
 use std::arch::asm;
-use std::arch::x86_64::*;
 
 use super::amx_int8::Int8Tiles;
-use super::avx512::Avx512;
-use super::require;
+use super::avx512::{Avx512, Avx512Bf16};
+use super::forward::{forward_bf16, forward_vectors};
 use super::tile::{self, TILE, dot};
 use crate::cpu::isa::{Isa, Kernel, Target};
 use crate::cpu::product::Product;
@@ -17,7 +16,7 @@ use crate::cpu::quant::{QuantPanels, QuantProduct};
 /// Proof that this CPU has AMX-BF16, AVX-512 and AVX-512 BF16, and that the kernel lets us use tiles; and of int8 tiles where it has them: only
 /// [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
-pub struct Amx(Avx512, Option<Int8Tiles>);
+pub struct Amx(Avx512Bf16, Option<Int8Tiles>);
 
 impl Target for Amx {
     #[inline(always)]
@@ -49,10 +48,9 @@ impl Isa for Amx {
     const MULTIPLIES_BESIDE: bool = true;
 
     fn detect() -> Result<Self, String> {
-        let vectors = Avx512::detect()?;
-        require(&[("AVX-512 BF16", is_x86_feature_detected!("avx512bf16"))])?;
+        let vectors = Avx512Bf16::detect()?;
         tile::permitted()?;
-        Ok(Self(vectors, Int8Tiles::detect(vectors)))
+        Ok(Self(vectors, Int8Tiles::detect(vectors.0)))
     }
 
     #[inline(always)]
@@ -107,105 +105,6 @@ impl Isa for Amx {
         TIMES * 4 * 2 * TILE * TILE * 32
     }
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> Self::V {
-        self.0.splat(x)
-    }
-    #[inline(always)]
-    fn load(self, x: &[f32; 16]) -> Self::V {
-        self.0.load(x)
-    }
-    #[inline(always)]
-    fn store(self, x: Self::V, out: &mut [f32; 16]) {
-        self.0.store(x, out);
-    }
-    #[inline(always)]
-    fn load_pairs(self, x: &[u16; 32]) -> (Self::V, Self::V) {
-        self.0.load_pairs(x)
-    }
-    #[inline(always)]
-    fn store_bf16(self, x: Self::V, out: &mut [u16; 16]) {
-        self.0.store_bf16(x, out);
-    }
-    #[inline(always)]
-    fn store_low_bytes(self, x: Self::V, out: &mut [u8; 16]) {
-        self.0.store_low_bytes(x, out);
-    }
-    #[inline(always)]
-    fn load_codes(self, codes: &[u8; 16]) -> Self::V {
-        self.0.load_codes(codes)
-    }
-    #[inline(always)]
-    fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
-        self.0.widen_codes(codes, out);
-    }
-    #[inline(always)]
-    fn add(self, a: Self::V, b: Self::V) -> Self::V {
-        self.0.add(a, b)
-    }
-    #[inline(always)]
-    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
-        self.0.sub(a, b)
-    }
-    #[inline(always)]
-    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
-        self.0.mul(a, b)
-    }
-    #[inline(always)]
-    fn div(self, a: Self::V, b: Self::V) -> Self::V {
-        self.0.div(a, b)
-    }
-    #[inline(always)]
-    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        self.0.mul_add(a, b, c)
-    }
-    #[inline(always)]
-    fn max(self, a: Self::V, b: Self::V) -> Self::V {
-        self.0.max(a, b)
-    }
-    #[inline(always)]
-    fn select_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        self.0.select_lt(x, limit, a, b)
-    }
-    #[inline(always)]
-    fn store_lhs(self, x: Self::V, out: &mut [u16; 16]) {
-        // VCVTNEPS2BF16 takes denormals for zero, as products on tiles do.
-        // SAFETY: a value of `Amx` exists only where AVX-512 BF16 was detected; the store is the array's 32 bytes, and needs no alignment.
-        unsafe {
-            let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(x));
-            _mm256_storeu_si256(out.as_mut_ptr().cast(), rounded);
-        }
-    }
-    #[inline(always)]
-    fn store_lhs_pair(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
-        // SAFETY: a value of `Amx` exists only where AVX-512 BF16 was detected; the store is the array's 64 bytes, and needs no alignment.
-        unsafe {
-            let pairs: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(b, a));
-            _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs);
-        }
-    }
-    #[inline(always)]
-    fn scale_unless_lt(self, x: Self::V, limit: Self::V, p: Self::V, n: Self::V, biased: Self::V) -> Self::V {
-        self.0.scale_unless_lt(x, limit, p, n, biased)
-    }
-    #[inline(always)]
-    fn reduce_add(self, x: Self::V) -> f32 {
-        self.0.reduce_add(x)
-    }
-    #[inline(always)]
-    fn reduce_max(self, x: Self::V) -> f32 {
-        self.0.reduce_max(x)
-    }
-    #[inline(always)]
-    fn prefetch<T>(self, x: &T) {
-        self.0.prefetch(x);
-    }
-    #[inline(always)]
-    fn prefetch_far<T>(self, x: &T) {
-        self.0.prefetch_far(x);
-    }
-    #[inline(always)]
-    fn prefetch_write(self, x: &f32) {
-        self.0.prefetch_write(x);
-    }
+    forward_vectors!(0);
+    forward_bf16!(0);
 }

@@ -6,12 +6,13 @@ mod amx_product;
 mod amx_sweep;
 mod avx2;
 mod avx512;
+mod forward;
 pub mod prefetch;
 mod tile;
 
 pub use amx::Amx;
 pub use avx2::Avx2;
-pub use avx512::Avx512;
+pub use avx512::{Avx512, Avx512Bf16};
 
 /// Names the features that are missing, or answers that none is.
 fn require(features: &[(&str, bool)]) -> Result<(), String> {

@@ -77,7 +77,8 @@ impl Isa for Avx2 {
     const L1_ROOF: &'static str = "fma256-l1";
     const ACCUMULATORS: usize = 6;
     const ATTENTION_ROWS: usize = 32;
-    const ASKS_AHEAD: bool = true;
+    // Two or three panels of the keys and values of most heads.
+    const ASKS_AHEAD: usize = 6 << 10;
     const MULTIPLIES_CODES: bool = true;
     const TASK_PANELS: usize = 12;
     const MIN_TASK_PANELS: usize = 6;

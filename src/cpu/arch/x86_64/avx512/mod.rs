@@ -31,8 +31,11 @@ macro_rules! avx512 {
     };
 }
 
+mod bf16;
 // Behind the macro, which it uses.
 mod vnni;
+
+pub use bf16::Avx512Bf16;
 
 impl Target for Avx512 {
     #[inline(always)]
@@ -54,6 +57,7 @@ impl Isa for Avx512 {
     const L1_ROOF: &'static str = "fma512-l1";
     const ACCUMULATORS: usize = 24;
     const ATTENTION_ROWS: usize = 24;
+    const ASKS_AHEAD: usize = 12 << 10;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
 
@@ -194,6 +198,12 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn prefetch_far<T>(self, x: &T) {
+        prefetch::far(x);
+    }
+
+    // From the second cache: the first has few requests under way at once, and each of them keeps its place until memory answers.
+    #[inline(always)]
+    fn ask<T>(self, x: &T) {
         prefetch::far(x);
     }
 

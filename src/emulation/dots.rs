@@ -1,7 +1,10 @@
-//! One tile of a product: what `TDPBF16PS` (Intel SDM, volume 2) adds to a sum, for one row and one column.
+//! What instructions that multiply bf16 add to a sum, for one row and one column: `TDPBF16PS` (Intel SDM, volume 2) for a tile of a product, and
+//! `VDPBF16PS` (the same; AMD's CPUs give the same bits) for a pair.
+//!
+//! Every operand that is denormal counts as zero, every result that is denormal becomes zero, signs kept.
 
 /// `acc` after 16 pairs: even and odd products are summed apart, each by FMA from +0 in ascending order; then even + odd; then `acc` +
-/// that. Every operand that is denormal counts as zero, every result that is denormal becomes zero, signs kept.
+/// that.
 pub fn tile_sum(acc: f32, x: &[f32], w: &[f32]) -> f32 {
     let [mut even, mut odd] = [0.0; 2];
     for (x, w) in x.as_chunks::<2>().0.iter().zip(w.as_chunks::<2>().0) {
@@ -9,6 +12,11 @@ pub fn tile_sum(acc: f32, x: &[f32], w: &[f32]) -> f32 {
         odd = fma(x[1], w[1], odd);
     }
     add(acc, add(even, odd))
+}
+
+/// `acc` after a pair: by FMA, the second product first.
+pub fn pair_sum(acc: f32, x: [f32; 2], w: [f32; 2]) -> f32 {
+    fma(x[0], w[0], fma(x[1], w[1], acc))
 }
 
 /// `a * b + c`, rounded once, without denormals.

@@ -1,0 +1,73 @@
+//! How a row of the left operand meets panels in vectors.
+
+use super::Element;
+use crate::cpu::isa::{Bf16Pairs, Isa};
+use crate::cpu::lhs::LhsElement;
+
+/// An element of a left operand that vectors multiply with panels of `E`, two of the depth at a time.
+pub trait Factor<I: Isa, E: Element>: LhsElement {
+    /// Multiplications that two of the depth take.
+    const STEPS: usize;
+
+    /// Two rows of a panel as they are multiplied: for each step a vector.
+    fn weights(isa: I, x: &[E; 32]) -> [I::V; 2];
+
+    /// Adds a step of a row to its sums.
+    fn step<const PANELS: usize>(
+        isa: I,
+        x: &[Self; 2],
+        step: usize,
+        weights: &[[I::V; 2]; PANELS],
+        sums: &mut [I::V; PANELS],
+    );
+}
+
+/// Widened panels, one element after the other.
+impl<I: Isa, E: Element> Factor<I, E> for f32 {
+    const STEPS: usize = 2;
+
+    #[inline(always)]
+    fn weights(isa: I, x: &[E; 32]) -> [I::V; 2] {
+        let (evens, odds) = E::rows(isa, x);
+        [evens, odds]
+    }
+
+    #[inline(always)]
+    fn step<const PANELS: usize>(
+        isa: I,
+        x: &[f32; 2],
+        step: usize,
+        weights: &[[I::V; 2]; PANELS],
+        sums: &mut [I::V; PANELS],
+    ) {
+        let x = isa.splat(x[step]);
+        for p in 0..PANELS {
+            sums[p] = isa.mul_add(x, weights[p][step], sums[p]);
+        }
+    }
+}
+
+/// Panels as they lie, by pairs.
+impl<I: Bf16Pairs> Factor<I, u16> for u16 {
+    const STEPS: usize = 1;
+
+    #[inline(always)]
+    fn weights(isa: I, x: &[u16; 32]) -> [I::V; 2] {
+        [isa.pairs(x); 2]
+    }
+
+    #[inline(always)]
+    fn step<const PANELS: usize>(
+        isa: I,
+        x: &[u16; 2],
+        _: usize,
+        weights: &[[I::V; 2]; PANELS],
+        sums: &mut [I::V; PANELS],
+    ) {
+        let x = isa.splat_pair(x);
+        for p in 0..PANELS {
+            sums[p] = isa.dot_pairs(x, weights[p][0], sums[p]);
+        }
+        sums[PANELS - 1] = isa.in_order(sums[PANELS - 1]);
+    }
+}
