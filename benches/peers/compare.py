@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 
 from bystanders import Bystanders
-from cases import all_cases
+from cases import ARITHMETIC, all_cases
 from record import Measured, Record, Row
 from workers import Failed, Workers
 
@@ -35,8 +35,10 @@ def main():
     began = time.monotonic()
     for n_threads in args.threads:
         with Workers(n_threads) as workers:
-            record.about(workers.ask("rust", do="about"))
-            for group, members in itertools.groupby(cases, lambda case: case.group):
+            machine = workers.ask("rust", do="about")
+            record.about(machine)
+            resolved = [replace(case, roof=machine["roof"]) if case.roof == ARITHMETIC else case for case in cases]
+            for group, members in itertools.groupby(resolved, lambda case: case.group):
                 rows = measure_group(workers, list(members), QUICK_BUDGET if args.quick else BUDGET)
                 record.replace(group, n_threads, rows)
                 # A run that is ended has its groups so far; --only takes the others.

@@ -54,8 +54,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// [`Product::next`]), since the hardware stops at each page of memory; 0 if it does not.
     const ASKS_AHEAD: usize = 0;
 
-    /// Whether attention has [`Isa::code_product`] for keys and values in int8, instead of [`Isa::widen_codes`] first.
-    const MULTIPLIES_CODES: bool = false;
+    /// Up to how many rows attention has [`Isa::code_product`] for keys and values in int8, instead of [`Isa::widen_codes`] first.
+    const CODE_ROWS: usize = 0;
 
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
@@ -92,7 +92,7 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// `if x < limit { 0 } else { p * 2^n }`, where that is a normal number; `n` is given as a number, and as `n + 127` in the low bits of `biased`.
     fn scale_unless_lt(self, x: Self::V, limit: Self::V, p: Self::V, n: Self::V, biased: Self::V) -> Self::V;
 
-    /// Widens two rows of codes, i8 as bytes, to sixteen interleaved pairs of bf16: exact. Only where [`Isa::MULTIPLIES_CODES`] is false.
+    /// Widens two rows of codes, i8 as bytes, to sixteen interleaved pairs of bf16: exact. Not where codes are always multiplied as they are.
     fn widen_codes(self, _codes: &[u8; 32], _out: &mut [u16; 32]) {
         unreachable!("codes are multiplied as they are");
     }
@@ -163,7 +163,7 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// since.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
 
-    /// Rows times panels of codes, i8 as bytes; only where [`Isa::MULTIPLIES_CODES`] is true.
+    /// Rows times panels of codes, i8 as bytes; of [`Isa::CODE_ROWS`] at most.
     fn code_product(self, _args: Product<'_, Self::Lhs, u8>) {
         unreachable!("codes are widened first");
     }
@@ -214,6 +214,8 @@ pub trait Isa: Target + Send + Sync + 'static {
 pub trait Bf16Pairs: Isa<Lhs = u16> {
     /// Sixteen pairs from memory, as bits.
     fn pairs(self, x: &[u16; 32]) -> Self::V;
+    /// Two rows of sixteen codes, i8 as bytes, as pairs: exact.
+    fn pairs_of_codes(self, x: &[u8; 32]) -> Self::V;
     /// All lanes one pair.
     fn splat_pair(self, x: &[u16; 2]) -> Self::V;
     /// `a[0] * b[0] + (a[1] * b[1] + sum)` of each lane's pairs: the second first, each rounded once, denormals zero.

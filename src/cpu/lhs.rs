@@ -18,7 +18,7 @@ pub trait LhsElement: Plain {
     /// contiguous.
     fn index(row: usize, k: usize, depth: usize) -> usize;
 
-    /// Elements from a row to the next in the same block of rows.
+    /// Elements from a row to the next: in the same row block, where that has several.
     fn row_distance(depth: usize) -> usize;
 
     /// Stores sixteen elements, rounded if need be.

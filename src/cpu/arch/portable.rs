@@ -33,7 +33,7 @@ impl Isa for Portable {
     const L1_ROOF: &'static str = "portable-l1";
     const ACCUMULATORS: usize = 3;
     const ATTENTION_ROWS: usize = 24;
-    const MULTIPLIES_CODES: bool = true;
+    const CODE_ROWS: usize = usize::MAX;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
 

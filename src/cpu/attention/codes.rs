@@ -1,7 +1,7 @@
 //! Keys and values that are stored as codes.
 //!
 //! They meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of values into the weights. Where the
-//! table does not multiply codes ([`Isa::MULTIPLIES_CODES`]) they are widened first (`widen`): where a block is one strip, as in decode, each part of a
+//! table does not multiply codes of so many rows ([`Isa::CODE_ROWS`]) they are widened first (`widen`): where a block is one strip, as in decode, each part of a
 //! page, its keys or its values, is widened beside the product of the part before it, into one of two places that stay in the first cache for heads of
 //! up to 128; where strips follow each other, a chunk is widened once for all of them.
 //!
@@ -24,7 +24,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// To be called before the first strip of a chunk: widens it, if several strips will read it.
     #[inline(always)]
     pub(super) fn begin_chunk<I: Isa<Lhs = L>>(&mut self, isa: I, chunk: usize) {
-        if self.args.layer.is_int8() && !I::MULTIPLIES_CODES && self.has_strips::<I>() {
+        if self.args.layer.is_int8() && !self.multiplies_codes::<I>() && self.has_strips::<I>() {
             run_apart(isa, WidenChunk { block: self.again(), chunk });
         }
     }
@@ -32,13 +32,19 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Computes the states of a unit's rows over its keys, which are codes.
     #[inline(always)]
     pub(super) fn chunk_of_codes<I: Isa<Lhs = L>>(&mut self, isa: I, unit: &Unit<'a>) {
-        if I::MULTIPLIES_CODES {
+        if self.multiplies_codes::<I>() {
             run_apart(isa, AsStored { block: self.again(), unit });
         } else if self.has_strips::<I>() {
             run_apart(isa, OfChunk { block: self.again(), unit });
         } else {
             run_apart(isa, OfPages { block: self.again(), unit });
         }
+    }
+
+    /// Whether its products take codes as they are.
+    #[inline(always)]
+    fn multiplies_codes<I: Isa<Lhs = L>>(&self) -> bool {
+        self.n_rows() <= I::CODE_ROWS
     }
 
     /// Whether the block has several strips.

@@ -19,6 +19,7 @@ impl<'a, L, E: Element> Product<'a, L, E> {
     ) where
         L: Factor<I, E>,
     {
+        assert!(L::ROW_BLOCK == 1 || row % L::ROW_BLOCK + ROWS <= L::ROW_BLOCK, "rows of one row block");
         let stride = self.layout.row_stride();
         let mut sums = [[isa.splat(0.0); PANELS]; ROWS];
         let first_out = row * stride + cell.out_panel * 16;

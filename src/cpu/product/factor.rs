@@ -47,13 +47,13 @@ impl<I: Isa, E: Element> Factor<I, E> for f32 {
     }
 }
 
-/// Panels as they lie, by pairs.
-impl<I: Bf16Pairs> Factor<I, u16> for u16 {
+/// By pairs of bf16, which codes are widened to.
+impl<I: Bf16Pairs, E: PairElement> Factor<I, E> for u16 {
     const STEPS: usize = 1;
 
     #[inline(always)]
-    fn weights(isa: I, x: &[u16; 32]) -> [I::V; 2] {
-        [isa.pairs(x); 2]
+    fn weights(isa: I, x: &[E; 32]) -> [I::V; 2] {
+        [E::pairs(isa, x); 2]
     }
 
     #[inline(always)]
@@ -69,5 +69,27 @@ impl<I: Bf16Pairs> Factor<I, u16> for u16 {
             sums[p] = isa.dot_pairs(x, weights[p][0], sums[p]);
         }
         sums[PANELS - 1] = isa.in_order(sums[PANELS - 1]);
+    }
+}
+
+/// An element of panels that are multiplied by pairs of bf16.
+pub trait PairElement: Element {
+    /// Two rows of a panel as pairs.
+    fn pairs<I: Bf16Pairs>(isa: I, x: &[Self; 32]) -> I::V;
+}
+
+/// bf16 as it lies.
+impl PairElement for u16 {
+    #[inline(always)]
+    fn pairs<I: Bf16Pairs>(isa: I, x: &[u16; 32]) -> I::V {
+        isa.pairs(x)
+    }
+}
+
+/// Codes, widened.
+impl PairElement for u8 {
+    #[inline(always)]
+    fn pairs<I: Bf16Pairs>(isa: I, x: &[u8; 32]) -> I::V {
+        isa.pairs_of_codes(x)
     }
 }

@@ -5,10 +5,12 @@ mod cells;
 mod element;
 mod even;
 mod factor;
+mod sweeps;
 mod vectors;
 
 pub use element::Element;
 pub use even::{EvenBlocks, even_blocks};
+pub use factor::PairElement;
 
 use super::disjoint::SharedRows;
 use super::lhs::LhsElement;

@@ -49,8 +49,8 @@ impl QuantProduct<'_> {
     #[inline(always)]
     fn sweep_on<D: Dots, C: Code>(&mut self, dots: D) {
         match D::Float::ACCUMULATORS {
-            24.. => self.sweep::<D, C, 6, 2, 6>(dots),
-            6.. => self.sweep_even::<D, C>(dots),
+            24.. => self.sweep_even::<D, C, 6, 2, 6>(dots),
+            6.. => self.sweep_even::<D, C, 4, 1, 3>(dots),
             _ => self.sweep::<D, C, 3, 1, 3>(dots),
         }
     }
@@ -64,25 +64,42 @@ impl QuantProduct<'_> {
         self.rows::<D, C, 1, WIDE, true>(dots, n_tall..n_rows);
     }
 
-    /// Rows in even blocks of four at most by one panel: so it is read, and its codes unpacked, as seldom as registers allow. A row alone goes by three.
-    /// Few rows wait for memory, so they ask for it ahead; many have the panel in a cache.
+    /// Rows in even blocks of `TALL` at most by `NARROW` panels: so they are read, and their codes unpacked, as seldom as registers allow. A row alone goes
+    /// by `WIDE`. Few rows wait for memory, so they ask for it ahead; many have the panels in a cache.
     #[inline(always)]
-    fn sweep_even<D: Dots, C: Code>(&mut self, dots: D) {
-        let n_rows = self.block.n_rows;
+    fn sweep_even<D: Dots, C: Code, const TALL: usize, const NARROW: usize, const WIDE: usize>(&mut self, dots: D) {
+        const { assert!(TALL == 4 || TALL == 6, "blocks are of two to six rows") };
+        let (n_rows, n_panels) = (self.block.n_rows, self.block.n_panels);
         if n_rows == 1 {
-            return self.rows::<D, C, 1, 3, true>(dots, 0..1);
+            return self.rows::<D, C, 1, WIDE, true>(dots, 0..1);
         }
-        let blocks = even_blocks(n_rows, 4);
-        for panel in 0..self.block.n_panels {
-            for EvenBlocks { len, rows } in &blocks {
-                match (len, n_rows <= ASKING_ROWS) {
-                    (2, _) => self.blocks::<D, C, 2, 1, true>(dots, rows, panel),
-                    (3, true) => self.blocks::<D, C, 3, 1, true>(dots, rows, panel),
-                    (3, false) => self.blocks::<D, C, 3, 1, false>(dots, rows, panel),
-                    (_, true) => self.blocks::<D, C, 4, 1, true>(dots, rows, panel),
-                    (_, false) => self.blocks::<D, C, 4, 1, false>(dots, rows, panel),
-                }
-            }
+        let blocks = even_blocks(n_rows, TALL);
+        let n_wide = n_panels / NARROW * NARROW;
+        for panel in (0..n_wide).step_by(NARROW) {
+            blocks.iter().for_each(|block| self.even_block::<D, C, TALL, NARROW>(dots, block, panel));
+        }
+        for panel in n_wide..n_panels {
+            blocks.iter().for_each(|block| self.even_block::<D, C, TALL, 1>(dots, block, panel));
+        }
+    }
+
+    #[inline(always)]
+    fn even_block<D: Dots, C: Code, const TALL: usize, const PANELS: usize>(
+        &mut self,
+        dots: D,
+        EvenBlocks { len, rows }: &EvenBlocks,
+        panel: usize,
+    ) {
+        match (len, self.block.n_rows <= ASKING_ROWS) {
+            (2, _) => self.blocks::<D, C, 2, PANELS, true>(dots, rows, panel),
+            (3, true) => self.blocks::<D, C, 3, PANELS, true>(dots, rows, panel),
+            (3, false) => self.blocks::<D, C, 3, PANELS, false>(dots, rows, panel),
+            (4, true) => self.blocks::<D, C, 4, PANELS, true>(dots, rows, panel),
+            (4, false) => self.blocks::<D, C, 4, PANELS, false>(dots, rows, panel),
+            (5, true) if TALL > 4 => self.blocks::<D, C, 5, PANELS, true>(dots, rows, panel),
+            (5, false) if TALL > 4 => self.blocks::<D, C, 5, PANELS, false>(dots, rows, panel),
+            (_, true) => self.blocks::<D, C, TALL, PANELS, true>(dots, rows, panel),
+            (_, false) => self.blocks::<D, C, TALL, PANELS, false>(dots, rows, panel),
         }
     }
 

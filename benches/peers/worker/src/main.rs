@@ -73,9 +73,11 @@ impl Worker {
                 Ok(roofs.iter().map(|roof| (roof.name.to_string(), json!(roof.all_threads))).collect())
             }
             Request::About => {
-                let table = longhaul::backend::detect(Some(self.n_threads))?.caps().name.clone();
+                let name = longhaul::backend::detect(Some(self.n_threads))?.caps().name.clone();
+                let table = longhaul::cpu::tables().into_iter().find(|table| name == format!("cpu/{}", table.name));
+                let table = table.ok_or_else(|| format!("{name} is no kernel table"))?;
                 let machine = longhaul::cpu::machine();
-                Ok(json!({ "table": table.trim_start_matches("cpu/"), "cpu": machine.model_name,
+                Ok(json!({ "table": table.name, "roof": table.roof, "cpu": machine.model_name,
                     "cores": machine.n_cores, "memory_bytes": machine.memory_bytes }))
             }
         }

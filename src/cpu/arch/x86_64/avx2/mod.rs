@@ -79,7 +79,7 @@ impl Isa for Avx2 {
     const ATTENTION_ROWS: usize = 32;
     // Two or three panels of the keys and values of most heads.
     const ASKS_AHEAD: usize = 6 << 10;
-    const MULTIPLIES_CODES: bool = true;
+    const CODE_ROWS: usize = usize::MAX;
     const TASK_PANELS: usize = 12;
     const MIN_TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 320;

@@ -10,7 +10,7 @@ use super::Avx512;
 use crate::cpu::arch::x86_64::forward::forward_vectors;
 use crate::cpu::arch::x86_64::require;
 use crate::cpu::isa::{Bf16Pairs, Isa, Kernel, Target};
-use crate::cpu::product::Product;
+use crate::cpu::product::{ASKING_ROWS, PairElement, Product};
 use crate::cpu::quant::QuantProduct;
 
 /// Proof that this CPU has AVX-512 F, BW and BF16: only [`Isa::detect`] makes one.
@@ -46,6 +46,7 @@ impl Isa for Avx512Bf16 {
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 32;
     const ASKS_AHEAD: usize = 12 << 10;
+    const CODE_ROWS: usize = ASKING_ROWS;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
 
@@ -84,6 +85,11 @@ impl Isa for Avx512Bf16 {
     }
 
     #[inline(always)]
+    fn code_product(self, args: Product<'_, u16, u8>) {
+        self.run(args);
+    }
+
+    #[inline(always)]
     fn quant_product(self, args: QuantProduct<'_>) {
         self.0.quant_product(args);
     }
@@ -101,6 +107,11 @@ impl Bf16Pairs for Avx512Bf16 {
     fn pairs(self, x: &[u16; 32]) -> __m512 {
         // SAFETY: AVX-512 as above; the load is the array's 64 bytes, and needs no alignment.
         unsafe { _mm512_castsi512_ps(_mm512_loadu_si512(x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn pairs_of_codes(self, x: &[u8; 32]) -> __m512 {
+        avx512bf16!(_mm512_castsi512_ps(self.0.pairs_of_codes(x)))
     }
 
     #[inline(always)]
@@ -130,7 +141,7 @@ impl Bf16Pairs for Avx512Bf16 {
     }
 }
 
-impl Kernel<Avx512Bf16> for Product<'_, u16, u16> {
+impl<E: PairElement> Kernel<Avx512Bf16> for Product<'_, u16, E> {
     #[inline(always)]
     fn run(self, isa: Avx512Bf16) {
         self.in_vectors(isa);

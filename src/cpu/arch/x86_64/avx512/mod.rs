@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use self::vnni::Vnni;
 use super::{Avx2, prefetch, require};
 use crate::cpu::isa::{Isa, Kernel, Target};
-use crate::cpu::product::{Element, Product};
+use crate::cpu::product::{ASKING_ROWS, Element, Product};
 use crate::cpu::quant::QuantProduct;
 
 /// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
@@ -49,6 +49,19 @@ impl Target for Avx512 {
     }
 }
 
+impl Avx512 {
+    /// Two rows of codes as sixteen pairs of bf16.
+    #[inline(always)]
+    fn pairs_of_codes(self, codes: &[u8; 32]) -> __m512i {
+        let (first, second) = <u8 as Element>::rows(self, codes);
+        avx512!({
+            // As f32 their lower halves are zero.
+            let first = _mm512_srli_epi32::<16>(_mm512_castps_si512(first));
+            _mm512_or_si512(first, _mm512_castps_si512(second))
+        })
+    }
+}
+
 impl Isa for Avx512 {
     type V = __m512;
     type Lhs = f32;
@@ -58,6 +71,7 @@ impl Isa for Avx512 {
     const ACCUMULATORS: usize = 24;
     const ATTENTION_ROWS: usize = 24;
     const ASKS_AHEAD: usize = 12 << 10;
+    const CODE_ROWS: usize = ASKING_ROWS;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
 
@@ -160,14 +174,8 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn widen_codes(self, codes: &[u8; 32], out: &mut [u16; 32]) {
-        let (first, second) = <u8 as Element>::rows(self, codes);
         // SAFETY: AVX-512 as above; the store is the array's 64 bytes, and needs no alignment.
-        unsafe {
-            // As f32 their lower halves are zero.
-            let first = _mm512_srli_epi32::<16>(_mm512_castps_si512(first));
-            let pairs = _mm512_or_si512(first, _mm512_castps_si512(second));
-            _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs);
-        }
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), self.pairs_of_codes(codes)) }
     }
 
     #[inline(always)]
@@ -214,6 +222,11 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn product(self, args: Product<'_, f32, u16>) {
+        self.run(args);
+    }
+
+    #[inline(always)]
+    fn code_product(self, args: Product<'_, f32, u8>) {
         self.run(args);
     }
 

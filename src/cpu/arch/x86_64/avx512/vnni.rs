@@ -52,7 +52,7 @@ impl Dots for Vnni {
 
     #[inline(always)]
     fn prefetch(self, line: *const Line) {
-        prefetch::near(line);
+        prefetch::far(line);
     }
 
     #[inline(always)]
