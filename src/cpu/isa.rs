@@ -51,8 +51,10 @@ pub trait Isa: Target + Send + Sync + 'static {
     const MULTIPLIES_BESIDE: bool = false;
 
     /// About how many bytes ahead a product of few rows asks for what it reads of keys and values, line by line ([`Isa::ask`],
-    /// [`Product::next`]), since the hardware stops at each page of memory; 0 if it does not.
+    /// [`Product::next`]), since the hardware stops at each page of memory: those in bf16, and codes. 0 if it does not.
     const ASKS_AHEAD: usize = 0;
+    /// See [`Isa::ASKS_AHEAD`].
+    const ASKS_CODES_AHEAD: usize = Self::ASKS_AHEAD;
 
     /// Up to how many rows attention has [`Isa::code_product`] for keys and values in int8, instead of [`Isa::widen_codes`] first.
     const CODE_ROWS: usize = 0;

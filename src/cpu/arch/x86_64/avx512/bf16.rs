@@ -45,7 +45,9 @@ impl Isa for Avx512Bf16 {
     const L1_ROOF: &'static str = "dpbf16-l1";
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 32;
-    const ASKS_AHEAD: usize = 12 << 10;
+    const ATTENTION_STRIPS: usize = 4;
+    const ASKS_AHEAD: usize = Avx512::ASKS_AHEAD;
+    const ASKS_CODES_AHEAD: usize = Avx512::ASKS_CODES_AHEAD;
     const CODE_ROWS: usize = ASKING_ROWS;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
@@ -124,7 +126,13 @@ impl Bf16Pairs for Avx512Bf16 {
     #[inline(always)]
     fn dot_pairs(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
         // SAFETY: AVX-512 BF16 as above; both types are 64 bytes of any bits.
-        unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute::<__m512, __m512bh>(a), std::mem::transmute(b)) }
+        unsafe {
+            _mm512_dpbf16_ps(
+                sum,
+                std::mem::transmute::<__m512, __m512bh>(a),
+                std::mem::transmute::<__m512, __m512bh>(b),
+            )
+        }
     }
 
     #[inline(always)]

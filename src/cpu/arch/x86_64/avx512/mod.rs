@@ -70,7 +70,10 @@ impl Isa for Avx512 {
     const L1_ROOF: &'static str = "fma512-l1";
     const ACCUMULATORS: usize = 24;
     const ATTENTION_ROWS: usize = 24;
-    const ASKS_AHEAD: usize = 12 << 10;
+    const ATTENTION_STRIPS: usize = 4;
+    // Three panels of the keys of most heads.
+    const ASKS_AHEAD: usize = 10 << 10;
+    const ASKS_CODES_AHEAD: usize = 6 << 10;
     const CODE_ROWS: usize = ASKING_ROWS;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
