@@ -4,8 +4,8 @@
 //! are computed. The beginning of each page of memory is enough, for the hardware goes on from there. Beside products on tiles they are asked for one
 //! by one, since all at once cost decode 3% there; where vectors multiply, all at once right before softmax, and only the first line of each. Only the
 //! first strip of a block asks, for the others find keys and values in the cache; codes that are widened are asked for there. Codes that are not begin
-//! anywhere in a page of memory, so for them it is a line of each 4 KiB, which changed nothing that could be measured. What few rows read, products on
-//! `avx2` ask for themselves, line by line ([`Isa::ASKS_AHEAD`]).
+//! anywhere in a page of memory, so for them it is a line of each 4 KiB, which changed nothing that could be measured. What few rows read, products of
+//! vectors ask for themselves, line by line ([`Isa::ASKS_AHEAD`]).
 
 use super::keys::CHUNK_PAGES;
 use super::stored::Stored;
