@@ -22,6 +22,9 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// The name of the roof that [`Isa::register_loop`] measures.
     const REGISTER_ROOF: &'static str;
 
+    /// Operations of a lane in [`Isa::register_step`].
+    const STEP_OPERATIONS: usize = 2;
+
     /// The name of the roof of [`Isa::product`] on operands in the first cache.
     const L1_ROOF: &'static str;
 
@@ -50,8 +53,9 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
-    /// About how many bytes ahead a product of few rows asks for what it reads of keys and values, line by line ([`Isa::ask`],
-    /// [`Product::next`]), since the hardware stops at each page of memory: those in bf16, and codes. 0 if it does not.
+    /// About how many bytes ahead a product of few rows with several spans asks for what it reads, line by line ([`Isa::ask`], [`Product::next`]), since the
+    /// hardware stops at each page of memory: keys and values in bf16, and codes. 0 if it does not. With 6 [`Isa::ACCUMULATORS`] one span, as weights
+    /// are, is asked for too; with 24 it goes by several panels at once instead, and so do the keys and values of a single page.
     const ASKS_AHEAD: usize = 0;
     /// See [`Isa::ASKS_AHEAD`].
     const ASKS_CODES_AHEAD: usize = Self::ASKS_AHEAD;
@@ -62,9 +66,9 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
 
-    /// Whether it is the one to take where no better one can run. If not, it runs where it is asked for by name.
-    fn pays(self) -> bool {
-        true
+    /// Whether it is the one to take where no table before it can run, or why not; then it runs where it is asked for by name.
+    fn pays(self) -> Result<(), String> {
+        Ok(())
     }
 
     /// All lanes `x`.
@@ -193,22 +197,24 @@ pub trait Isa: Target + Send + Sync + 'static {
     #[inline(always)]
     fn end_products(self) {}
 
-    /// What [`Isa::register_loop`] does to a sum, and how many operations a lane that is.
+    /// What [`Isa::register_loop`] does to a sum.
     #[inline(always)]
-    fn register_step(self, sum: Self::V, factor: Self::V) -> (Self::V, usize) {
-        (self.mul_add(sum, factor, factor), 2)
+    fn register_step(self, sum: Self::V, factor: Self::V) -> Self::V {
+        self.mul_add(sum, factor, factor)
     }
 
     /// Multiplies and adds in registers alone, as fast as the machine can; answers how many operations that was. See `roofline`.
     fn register_loop(self) -> usize {
-        let mut n_operations = 0;
+        const TIMES: usize = 10_000;
         // Enough sums that none waits for itself: latency by throughput is eight registers, and a vector of AVX2 is two of them.
-        if Self::ACCUMULATORS >= 24 {
-            self.run(RegisterLoop::<12>(&mut n_operations));
+        let n_sums = if Self::ACCUMULATORS >= 24 {
+            self.run(RegisterLoop::<12> { times: TIMES });
+            12
         } else {
-            self.run(RegisterLoop::<6>(&mut n_operations));
-        }
-        n_operations
+            self.run(RegisterLoop::<6> { times: TIMES });
+            6
+        };
+        TIMES * n_sums * 16 * Self::STEP_OPERATIONS
     }
 }
 
@@ -222,24 +228,23 @@ pub trait Bf16Pairs: Isa<Lhs = u16> {
     fn splat_pair(self, x: &[u16; 2]) -> Self::V;
     /// `a[0] * b[0] + (a[1] * b[1] + sum)` of each lane's pairs: the second first, each rounded once, denormals zero.
     fn dot_pairs(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
-    /// `x`; what is written to be read from memory after it is not read before: a hint to the compiler, which runs out of registers if it reads all rows of a
-    /// block first.
+    /// `x`, behind a fence for the compiler: what comes after this in the source is not loaded before `x` is there. If it loads all rows of a block first, it
+    /// runs out of registers.
     fn in_order(self, x: Self::V) -> Self::V;
 }
 
-/// `SUMS` chains of [`Isa::register_step`]; leaves how many operations they were.
-struct RegisterLoop<'a, const SUMS: usize>(&'a mut usize);
+/// `SUMS` chains of [`Isa::register_step`], `times` long.
+struct RegisterLoop<const SUMS: usize> {
+    times: usize,
+}
 
-impl<I: Isa, const SUMS: usize> Kernel<I> for RegisterLoop<'_, SUMS> {
+impl<I: Isa, const SUMS: usize> Kernel<I> for RegisterLoop<SUMS> {
     #[inline(always)]
     fn run(self, isa: I) {
-        const TIMES: usize = 10_000;
         let (mut sums, factor) = ([isa.splat(1.0); SUMS], isa.splat(std::hint::black_box(0.5)));
-        for _ in 0..TIMES {
+        for _ in 0..self.times {
             for sum in &mut sums {
-                let (next, per_lane) = isa.register_step(*sum, factor);
-                *sum = next;
-                *self.0 += 16 * per_lane;
+                *sum = isa.register_step(*sum, factor);
             }
         }
         let mut lanes = [0.0; 16];

@@ -15,10 +15,10 @@ pub trait LhsElement: Plain {
     }
 
     /// Where element `k` of row `row` lies, in a buffer whose rows are `depth` long; sixteen elements from a multiple of sixteen on are
-    /// contiguous.
+    /// contiguous, and it ascends with k.
     fn index(row: usize, k: usize, depth: usize) -> usize;
 
-    /// Elements from a row to the next: in the same row block, where that has several.
+    /// Elements from a row to the next, whatever k is: in the same row block, where that has several.
     fn row_distance(depth: usize) -> usize;
 
     /// Stores sixteen elements, rounded if need be.
@@ -64,7 +64,7 @@ impl LhsElement for f32 {
     }
 }
 
-/// bf16 in AMX tiles of 16 rows by 32, one after the other along the row: each tile is one contiguous KiB.
+/// bf16 in tiles of 16 rows by 32, as AMX takes them, one after the other along the row: each tile is one contiguous KiB.
 impl LhsElement for u16 {
     const ROW_BLOCK: usize = 16;
 

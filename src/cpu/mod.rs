@@ -75,19 +75,20 @@ pub struct TableStatus {
     pub available: bool,
     /// Whether it is the one that runs unless another is forced.
     pub chosen: bool,
-    /// Why it cannot run; empty where it can.
+    /// Why it cannot run, or is not chosen though no better one can; empty for others.
     pub why: String,
     /// The roof of its arithmetic, as [`roofline`] names it.
     pub roof: &'static str,
 }
 
-/// All kernel tables of this build, best first.
+/// All kernel tables of this build, in the order in which they are tried: best first, but for those that do not pay on this CPU.
 pub fn tables() -> Vec<TableStatus> {
     struct Statuses(Vec<TableStatus>);
     impl TableVisitor for Statuses {
         fn visit<I: Isa>(&mut self, table: Result<I, String>) {
-            let chosen = table.as_ref().is_ok_and(|isa| isa.pays()) && !self.0.iter().any(|t| t.chosen);
-            let (available, why) = (table.is_ok(), table.err().unwrap_or_default());
+            let available = table.is_ok();
+            let why = table.and_then(I::pays).err().unwrap_or_default();
+            let chosen = why.is_empty() && !self.0.iter().any(|t| t.chosen);
             self.0.push(TableStatus { name: I::NAME, available, chosen, why, roof: I::REGISTER_ROOF });
         }
     }
@@ -128,7 +129,7 @@ struct Opener {
 impl TableVisitor for Opener {
     fn visit<I: Isa>(&mut self, table: Result<I, String>) {
         let Ok(isa) = table else { return };
-        let wanted = self.forced.as_deref().map_or_else(|| isa.pays(), |name| name == I::NAME);
+        let wanted = self.forced.as_deref().map_or_else(|| isa.pays().is_ok(), |name| name == I::NAME);
         if wanted && self.backend.is_none() {
             self.backend = Some(Box::new(CpuBackend::new(isa, self.pool.clone())));
         }

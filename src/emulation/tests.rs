@@ -37,8 +37,8 @@ fn exp2_is_close_and_exact_where_attention_needs_it() {
 #[test]
 fn a_pair_adds_its_second_product_first() {
     let small = 2f32.powi(-24);
-    // 1 + 2^-24 rounds to 1, and so does each of two such sums; the other way round the two halves would have been one whole.
-    assert_eq!(pair_sum(0.0, [small, 1.0], [1.0, 1.0]), 1.0);
+    // Each of two additions to 1 rounds away; 2^-23 at once would not.
+    assert_eq!(pair_sum(1.0, [small, small], [1.0, 1.0]), 1.0);
     assert_eq!(pair_sum(1.0, [-1.0, small], [1.0, 1.0]), 0.0);
     assert_eq!(pair_sum(1.0, [small, -1.0], [1.0, 1.0]), small);
     // A denormal operand is zero, and so is a denormal sum.

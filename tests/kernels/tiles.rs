@@ -9,8 +9,8 @@ use crate::contract::matmul::{multiply, pack, weights};
 use crate::contract::{arithmetic, assert_same_bits, noise};
 use crate::table;
 
-/// Rows: below, at and above a tile, two tiles and one more row, several tiles, and a matmul's block of rows with a tail.
-const M: [usize; 10] = [1, 7, 15, 16, 17, 33, 48, 64, 97, 337];
+/// Rows: every rest of eight and of six, below, at and above a tile, two tiles and one more row, several tiles, and a matmul's block of rows with a tail.
+const M: [usize; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 15, 16, 17, 33, 48, 64, 97, 337];
 
 /// Depth and outputs: many blocks of K with half a tile behind them and a tail within that; an odd number of panels; one panel, and less; rows of whole
 /// pages of 4 KiB; more panels than a task takes.
@@ -26,7 +26,7 @@ fn dtypes() -> Vec<WeightDtype> {
 #[test]
 fn batches_of_every_size_have_the_bits_of_the_emulation() {
     for ((k, n), dtype) in SHAPES.into_iter().flat_map(|shape| dtypes().into_iter().map(move |dtype| (shape, dtype))) {
-        let (w, x) = (weights(n, k, dtype), Array2::from_shape_simple_fn((M[9], k), noise(k as u64)));
+        let (w, x) = (weights(n, k, dtype), Array2::from_shape_simple_fn((M[19], k), noise(k as u64)));
         for backend in backends() {
             let emulated = arithmetic(&*backend).unwrap().matmul(x.view(), w.view(), dtype, None);
             let matrix = pack(&*backend, &w, dtype);

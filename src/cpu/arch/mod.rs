@@ -17,11 +17,11 @@ pub fn prefetch(address: *const u8) {
 
 /// What to do with a kernel table, whichever it is.
 pub trait TableVisitor {
-    /// Called once per table of this build, best first, with the table or with why this machine cannot run it.
+    /// Called once per table of this build, as [`for_each_table`] has them, with the table or with why this machine cannot run it.
     fn visit<I: Isa>(&mut self, table: Result<I, String>);
 }
 
-/// Shows every table of this build to `visitor`, best first.
+/// Shows every table of this build to `visitor`, best first, but for those that do not pay on this CPU ([`Isa::pays`]).
 pub fn for_each_table(visitor: &mut impl TableVisitor) {
     #[cfg(target_arch = "x86_64")]
     {

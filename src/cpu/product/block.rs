@@ -61,8 +61,8 @@ impl<'a, L, E: Element> Product<'a, L, E> {
                 // Panels inside of rows: a broadcast is used up before the next is made, and no register waits.
                 for step in 0..L::STEPS {
                     for (r, sums) in sums.iter_mut().enumerate() {
-                        // SAFETY: a pair begins at an even element, so it lies together, and `lhs` ends with the last pair of the last row, by its
-                        // construction above.
+                        // SAFETY: `at` and the element behind it are elements 2 * pair and 2 * pair + 1 of a row, for 2 * pair is even and sixteen lie together;
+                        // 2 * pair + 1 < depth, which is even (`check`), and `index` ascends, so in the last row too they lie before the end of `lhs`.
                         let x = unsafe { &*lhs.as_ptr().add(r * row_distance + at).cast::<[L; 2]>() };
                         L::step::<PANELS>(isa, x, step, &weights, sums);
                     }
@@ -87,8 +87,7 @@ impl<'a, L, E: Element> Product<'a, L, E> {
             // A long panel goes on; behind its end lies another.
             self.spans[span].panels.get((panel + p) * self.panel_stride + distance..)?
         } else {
-            let bytes = if size_of::<E>() == 1 { I::ASKS_CODES_AHEAD } else { I::ASKS_AHEAD };
-            let turns = (bytes / size_of::<E>()).div_ceil(len * PANELS);
+            let turns = (E::asks_ahead::<I>() / size_of::<E>()).div_ceil(len * PANELS);
             // Never in the span that is read: with four panels of four pages decode was a tenth to a fifth slower on Zen 3.
             let turns = if n_spans > 1 && turns.is_multiple_of(n_spans) { turns - 1 } else { turns };
             let (asked_panel, asked_span) = (panel + (span + turns) / n_spans * PANELS, (span + turns) % n_spans);

@@ -9,7 +9,7 @@ pub trait Factor<I: Isa, E: Element>: LhsElement {
     /// Multiplications that two of the depth take.
     const STEPS: usize;
 
-    /// Two rows of a panel as they are multiplied: for each step a vector.
+    /// Two rows of a panel as they are multiplied: for each of [`Factor::STEPS`] a vector.
     fn weights(isa: I, x: &[E; 32]) -> [I::V; 2];
 
     /// Adds a step of a row to its sums.

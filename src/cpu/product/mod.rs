@@ -103,8 +103,8 @@ pub enum Along {
 /// How many places of memory a product can name that are read after it.
 pub const N_NEXT: usize = 4;
 
-/// Rows up to which a product waits for memory enough to ask ahead, on tables that do. On `avx2` up to 16 rows of a matmul gain a tenth or two by it; 24
-/// and 32 gain less, attention's strips nothing from 16 on, and hundreds of rows may lose a tenth.
+/// Rows up to which a product waits for memory enough to ask ahead, on tables that do, and up to which those with AVX-512 multiply
+/// codes as they lie. On `avx2` up to 16 rows of a matmul gain a tenth or two by asking; 24 and 32 gain less, attention's strips nothing from 16 on, and hundreds of rows may lose a tenth.
 pub const ASKING_ROWS: usize = 16;
 
 /// Work that is done beside a product on tiles, which leave most of a core to vectors.
@@ -115,7 +115,7 @@ pub trait Beside {
 }
 
 /// `out[r, p * 16 + c] (+)= sum over spans, then k, of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and `n_panels` panels of
-/// 16 columns. Each sum is taken span by span in ascending k, from zero or from what `out` holds. (Along columns the sum is over the one span that has
+/// 16 columns. Each sum is taken span by span in ascending k, in steps as the table has them (one, a pair, a tile), from zero or from what `out` holds. (Along columns the sum is over the one span that has
 /// the panel.)
 pub struct Product<'a, L, E> {
     /// The left operand, in the layout of [`LhsElement`], rows `lhs_depth` long.

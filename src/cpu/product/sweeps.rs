@@ -10,7 +10,7 @@ use super::{Element, EvenBlocks, Product, even_blocks};
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 
 /// Rows of the tallest block.
-const TALLEST: usize = 8;
+pub(super) const TALLEST: usize = 8;
 
 impl<L, E: Element> Product<'_, L, E> {
     /// Rows in blocks of three by one panel; the rest, and small batches, row by row and by three panels, so that several streams of weights are in flight.
@@ -24,8 +24,8 @@ impl<L, E: Element> Product<'_, L, E> {
         self.rows::<I, 1, 3, false>(isa, n_tall..self.n_rows);
     }
 
-    /// Rows in blocks of eight by three panels, or of pairs by two where that leaves none over, and the rest in one block: of twelve rows by two the
-    /// compiler keeps the broadcasts of all rows at once, in memory. One or two rows go by six panels, so that several streams of weights are in flight.
+    /// Rows in blocks of eight by three panels, or by two where the left operand is in pairs and panels are no multiple of three, and the rest in one block:
+    /// of twelve rows by two the compiler keeps the broadcasts of all rows at once, in memory. One or two rows go by six panels, so that several streams of weights are in flight.
     #[inline(always)]
     pub(super) fn sweep_tall<I: Isa>(&mut self, isa: I)
     where
@@ -39,7 +39,8 @@ impl<L, E: Element> Product<'_, L, E> {
         match self.n_rows {
             1 => run_apart(isa, OneBlock::<L, E, 1, 6, false>(self)),
             2 => run_apart(isa, OneBlock::<L, E, 2, 6, false>(self)),
-            _ if L::STEPS == 2 || self.n_panels.is_multiple_of(3) => {
+            // In pairs they are a single step.
+            _ if L::STEPS > 1 || self.n_panels.is_multiple_of(3) => {
                 self.blocks_of_cells::<I, TALLEST, 3, false>(isa, &blocks)
             }
             _ => self.blocks_of_cells::<I, TALLEST, 2, false>(isa, &blocks),

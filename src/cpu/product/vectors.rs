@@ -1,8 +1,10 @@
 //! The product on plain vectors.
 //!
-//! How rows and panels are blocked changes no bit: each sum is one accumulator that takes its products in ascending k.
+//! How rows and panels are blocked changes no bit: each sum is one accumulator that takes its products in ascending k, or pairs of them
+//! ([`Factor`]).
 
 use super::factor::Factor;
+use super::sweeps::TALLEST;
 use super::{ASKING_ROWS, Along, Element, Product, Span};
 use crate::cpu::isa::{Isa, Kernel};
 use crate::spec::contract::TILE_DEPTH;
@@ -38,7 +40,7 @@ impl<L, E: Element> Product<'_, L, E> {
         let (is_wide, n_spans) = (I::ACCUMULATORS >= 24, self.spans.len());
         if I::ASKS_AHEAD > 0 && E::WIDENS && self.n_rows <= ASKING_ROWS && (n_spans > 1 || !is_wide) {
             if is_wide {
-                self.sweep_even::<I, 8, true>(isa);
+                self.sweep_even::<I, TALLEST, true>(isa);
             } else {
                 self.sweep_even::<I, WIDENED_ROWS, true>(isa);
             }

@@ -51,17 +51,17 @@ impl QuantProduct<'_> {
         match D::Float::ACCUMULATORS {
             24.. => self.sweep_even::<D, C, 6, 2, 6>(dots),
             6.. => self.sweep_even::<D, C, 4, 1, 3>(dots),
-            _ => self.sweep::<D, C, 3, 1, 3>(dots),
+            _ => self.sweep_short::<D, C>(dots),
         }
     }
 
-    /// Rows in blocks of `TALL` by `NARROW` panels; the rest, and a row alone, by `WIDE` panels so that several streams of weights are in flight.
+    /// Rows in blocks of three by one panel; the rest, and a row alone, by three panels so that several streams of weights are in flight.
     #[inline(always)]
-    fn sweep<D: Dots, C: Code, const TALL: usize, const NARROW: usize, const WIDE: usize>(&mut self, dots: D) {
+    fn sweep_short<D: Dots, C: Code>(&mut self, dots: D) {
         let n_rows = self.block.n_rows;
-        let n_tall = n_rows / TALL * TALL;
-        self.rows::<D, C, TALL, NARROW, false>(dots, 0..n_tall);
-        self.rows::<D, C, 1, WIDE, true>(dots, n_tall..n_rows);
+        let n_tall = n_rows / 3 * 3;
+        self.rows::<D, C, 3, 1, false>(dots, 0..n_tall);
+        self.rows::<D, C, 1, 3, true>(dots, n_tall..n_rows);
     }
 
     /// Rows in even blocks of `TALL` at most by `NARROW` panels: so they are read, and their codes unpacked, as seldom as registers allow. A row alone goes
@@ -83,6 +83,7 @@ impl QuantProduct<'_> {
         }
     }
 
+    /// One length of blocks by the panels from `panel` on.
     #[inline(always)]
     fn even_block<D: Dots, C: Code, const TALL: usize, const PANELS: usize>(
         &mut self,

@@ -64,7 +64,7 @@ struct Roofs<F> {
     n_threads: usize,
     wanted: F,
     found: Vec<Roof>,
-    /// Reads, measured with the best table alone: they are the machine's, not the table's.
+    /// Reads, measured with the first table alone: they are the machine's, not the table's.
     reads: Option<Vec<Roof>>,
 }
 

@@ -1,4 +1,4 @@
-//! The `amx` table: products with bf16 panels on AMX tiles, everything else as in `avx512`.
+//! The `amx` table: products with bf16 panels on AMX tiles, left operands rounded as in `avx512bf16`, everything else as in `avx512`.
 //!
 //! The left operand is rounded to bf16 because `TDPBF16PS` takes nothing else. A row's sums do not depend on the other rows of its tile, so one row and a
 //! thousand get the same bits.
@@ -26,7 +26,7 @@ impl Target for Amx {
         fn inner(isa: Amx, kernel: impl Kernel<Amx>) {
             kernel.run(isa);
         }
-        // SAFETY: a value of `Amx` exists only where all three were detected.
+        // SAFETY: a value of `Amx` exists only where AVX-512 F, BW and BF16 were detected.
         unsafe { inner(self, kernel) }
     }
 }

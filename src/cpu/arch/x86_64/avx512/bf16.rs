@@ -1,6 +1,6 @@
 //! The `avx512bf16` table: products with bf16 panels by `VDPBF16PS`, everything else as in `avx512`.
 //!
-//! The instruction multiplies two pairs of bf16 a lane. AMD's CPUs from Zen 4 on run it as often as an FMA, for twice the arithmetic; an Emerald Rapids
+//! The instruction multiplies two pairs of bf16 a lane. AMD's Zen 4 runs it as often as an FMA, for twice the arithmetic, and later CPUs are taken to; an Emerald Rapids
 //! class core of Intel's does 80 GFLOP/s by it where FMA does 166, so there `avx512` is better, and rounds less.
 
 use std::arch::asm;
@@ -42,6 +42,7 @@ impl Isa for Avx512Bf16 {
     type Lhs = u16;
     const NAME: &'static str = "avx512bf16";
     const REGISTER_ROOF: &'static str = "dpbf16";
+    const STEP_OPERATIONS: usize = 4;
     const L1_ROOF: &'static str = "dpbf16-l1";
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 32;
@@ -60,14 +61,14 @@ impl Isa for Avx512Bf16 {
         Ok(Self(vectors))
     }
 
-    fn pays(self) -> bool {
-        is_amd()
+    fn pays(self) -> Result<(), String> {
+        if is_amd() { Ok(()) } else { Err("this CPU multiplies f32 as fast or faster".into()) }
     }
 
     #[inline(always)]
     fn store_lhs(self, x: __m512, out: &mut [u16; 16]) {
         // VCVTNEPS2BF16 takes denormals for zero, as VDPBF16PS and products on tiles do.
-        // SAFETY: AVX-512 as above; the store is the array's 32 bytes, and needs no alignment.
+        // SAFETY: AVX-512 BF16 as above; both types are 32 bytes of any bits; the store is the array's 32 bytes, and needs no alignment.
         unsafe {
             let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(x));
             _mm256_storeu_si256(out.as_mut_ptr().cast(), rounded);
@@ -76,7 +77,7 @@ impl Isa for Avx512Bf16 {
 
     #[inline(always)]
     fn store_lhs_pair(self, a: __m512, b: __m512, out: &mut [u16; 32]) {
-        // SAFETY: AVX-512 as above; the store is the array's 64 bytes, and needs no alignment.
+        // SAFETY: AVX-512 BF16 as above; both types are 64 bytes of any bits; the store is the array's 64 bytes, and needs no alignment.
         unsafe {
             let pairs: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(b, a));
             _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs);
@@ -99,8 +100,8 @@ impl Isa for Avx512Bf16 {
     }
 
     #[inline(always)]
-    fn register_step(self, sum: __m512, factor: __m512) -> (__m512, usize) {
-        (self.dot_pairs(factor, factor, sum), 4)
+    fn register_step(self, sum: __m512, factor: __m512) -> __m512 {
+        self.dot_pairs(factor, factor, sum)
     }
 
     forward_vectors!(0);
