@@ -13,7 +13,7 @@ use crate::cpu::isa::{Bf16Pairs, Isa, Kernel, Target};
 use crate::cpu::product::{ASKING_ROWS, PairElement, Product};
 use crate::cpu::quant::QuantProduct;
 
-/// Proof that this CPU has AVX-512 F, BW and BF16: only [`Isa::detect`] makes one.
+/// Proof that this CPU has AVX-512 F, BW and BF16, whose `VDPBF16PS` keeps to the contract: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
 pub struct Avx512Bf16(pub(in crate::cpu::arch::x86_64) Avx512);
 
@@ -58,7 +58,12 @@ impl Isa for Avx512Bf16 {
     fn detect() -> Result<Self, String> {
         let vectors = Avx512::detect()?;
         require(&[("AVX-512 BF16", is_x86_feature_detected!("avx512bf16"))])?;
-        Ok(Self(vectors))
+        let isa = Self(vectors);
+        if PROBES.iter().all(|probe| probe.holds(isa)) {
+            Ok(isa)
+        } else {
+            Err("this CPU's VDPBF16PS has other bits".into())
+        }
     }
 
     fn pays(self) -> Result<(), String> {
@@ -156,6 +161,51 @@ impl<E: PairElement> Kernel<Avx512Bf16> for Product<'_, u16, E> {
     #[inline(always)]
     fn run(self, isa: Avx512Bf16) {
         self.in_vectors(isa);
+    }
+}
+
+/// A sum, two numbers of a row with their weights, and what must come out: the contract's order and rounding, which were found on AMD's Zen 4 and which
+/// Intel's manual gives, but which no CPUID tells of.
+struct Probe {
+    sum: f32,
+    x: [f32; 2],
+    weights: [f32; 2],
+    wanted: f32,
+}
+
+/// The second product comes first; a product is not rounded before it is added; what is denormal becomes zero.
+const PROBES: [Probe; 3] = [
+    Probe { sum: 1.0, x: [-1.0, power_of_two(-24)], weights: [1.0; 2], wanted: 0.0 },
+    Probe {
+        sum: f32::MIN_POSITIVE,
+        x: [0.0, power_of_two(-70)],
+        weights: [0.0, power_of_two(-60)],
+        wanted: f32::MIN_POSITIVE * (1.0 + power_of_two(-4)),
+    },
+    Probe { sum: 0.0, x: [f32::MIN_POSITIVE, 0.0], weights: [0.5, 0.0], wanted: 0.0 },
+];
+
+/// `2^n`, a normal number.
+const fn power_of_two(n: i32) -> f32 {
+    f32::from_bits(((n + 127) as u32) << 23)
+}
+
+impl Probe {
+    fn holds(&self, isa: Avx512Bf16) -> bool {
+        let mut found = [f32::NAN; 16];
+        isa.run(Probed(self, &mut found));
+        found.iter().all(|x| x.to_bits() == self.wanted.to_bits())
+    }
+}
+
+struct Probed<'a>(&'a Probe, &'a mut [f32; 16]);
+
+impl Kernel<Avx512Bf16> for Probed<'_> {
+    #[inline(always)]
+    fn run(self, isa: Avx512Bf16) {
+        let Probe { sum, x, weights, .. } = std::hint::black_box(self.0);
+        let [x, weights] = [x, weights].map(|pair| isa.splat_pair(&pair.map(|x| half::bf16::from_f32(x).to_bits())));
+        isa.store(isa.dot_pairs(x, weights, isa.splat(*sum)), self.1);
     }
 }
 
