@@ -48,7 +48,7 @@ impl Isa for Amx {
     const MULTIPLIES_BESIDE: bool = true;
 
     fn detect() -> Result<Self, String> {
-        let vectors = Avx512Bf16::detect()?;
+        let vectors = Avx512Bf16::features()?;
         tile::permitted()?;
         Ok(Self(vectors, Int8Tiles::detect(vectors.0)))
     }

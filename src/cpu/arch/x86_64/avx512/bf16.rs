@@ -13,7 +13,7 @@ use crate::cpu::isa::{Bf16Pairs, Isa, Kernel, Target};
 use crate::cpu::product::{ASKING_ROWS, PairElement, Product};
 use crate::cpu::quant::QuantProduct;
 
-/// Proof that this CPU has AVX-512 F, BW and BF16, whose `VDPBF16PS` keeps to the contract: only [`Isa::detect`] makes one.
+/// Proof that this CPU has AVX-512 F, BW and BF16: only [`Avx512Bf16::features`] makes one.
 #[derive(Clone, Copy)]
 pub struct Avx512Bf16(pub(in crate::cpu::arch::x86_64) Avx512);
 
@@ -23,6 +23,15 @@ macro_rules! avx512bf16 {
         // SAFETY: a value of `Avx512Bf16` exists only where AVX-512 F, BW and BF16 were detected.
         unsafe { $e }
     };
+}
+
+impl Avx512Bf16 {
+    /// The proof, whatever bits products have: `amx` rounds with it and multiplies by tiles.
+    pub(in crate::cpu::arch::x86_64) fn features() -> Result<Self, String> {
+        let vectors = Avx512::detect()?;
+        require(&[("AVX-512 BF16", is_x86_feature_detected!("avx512bf16"))])?;
+        Ok(Self(vectors))
+    }
 }
 
 impl Target for Avx512Bf16 {
@@ -56,9 +65,7 @@ impl Isa for Avx512Bf16 {
     const TASK_ROWS: usize = 192;
 
     fn detect() -> Result<Self, String> {
-        let vectors = Avx512::detect()?;
-        require(&[("AVX-512 BF16", is_x86_feature_detected!("avx512bf16"))])?;
-        let isa = Self(vectors);
+        let isa = Self::features()?;
         if PROBES.iter().all(|probe| probe.holds(isa)) {
             Ok(isa)
         } else {
