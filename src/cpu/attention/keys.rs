@@ -99,6 +99,6 @@ impl<'a> Keys<'a> {
     /// The key panels and the value panels of a span's page, which holds `E`.
     #[inline(always)]
     pub fn panels<E: Stored>(&self, span: &PageSpan) -> (&'a [E], &'a [E]) {
-        E::panels(self.head(span.page), self.layer.layout.k_len())
+        E::panels(self.head(span.page))
     }
 }

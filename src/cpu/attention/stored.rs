@@ -10,8 +10,8 @@ use crate::cpu::product::Product;
 
 /// An element of keys and values in a page.
 pub trait Stored: Copy + 'static {
-    /// Key panels, of `k_len` elements, and value panels of a head that holds such elements.
-    fn panels(head: Head<'_>, k_len: usize) -> (&[Self], &[Self]);
+    /// Key panels and value panels of a head that holds such elements.
+    fn panels(head: Head<'_>) -> (&[Self], &[Self]);
 
     /// Rows times panels.
     fn product<I: Isa>(isa: I, args: Product<'_, I::Lhs, Self>);
@@ -23,8 +23,8 @@ pub trait Stored: Copy + 'static {
 /// bf16, as its bits.
 impl Stored for u16 {
     #[inline(always)]
-    fn panels(head: Head<'_>, k_len: usize) -> (&[u16], &[u16]) {
-        head.bf16().split_at(k_len)
+    fn panels(head: Head<'_>) -> (&[u16], &[u16]) {
+        head.bf16()
     }
 
     #[inline(always)]
@@ -41,7 +41,7 @@ impl Stored for u16 {
 /// Codes, i8 as bytes.
 impl Stored for u8 {
     #[inline(always)]
-    fn panels(head: Head<'_>, _: usize) -> (&[u8], &[u8]) {
+    fn panels(head: Head<'_>) -> (&[u8], &[u8]) {
         let Int8Head { keys, values, .. } = head.int8();
         (keys, values)
     }

@@ -1,13 +1,21 @@
 //! Where things lie in a layer of pages.
 
+use std::ops::Range;
+
 use crate::cpu::product::Element;
 use crate::error::{Error, Result};
 use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
 use crate::spec::{KvDtype, KvSpec, PageId};
 
+/// Pages that lie together: of each head the keys of so many pages are one run of memory, then their values. The pages of a long sequence mostly
+/// follow each other, and the hardware fetches ahead in a long run as it does not in short ones (DESIGN.md, "Attention's work"); but a page that is written
+/// brings memory for its neighbours, where the operating system gives huge pages.
+const RUN_PAGES: usize = 32;
+
 /// Where things lie in a layer of pages. Lengths and places are in elements: bf16, or bytes where codes are stored.
 #[derive(Clone, Copy)]
 pub struct PageLayout {
+    n_pages: usize,
     /// Heads of a page.
     pub n_kv_heads: usize,
     /// Elements of a head.
@@ -18,8 +26,8 @@ pub struct PageLayout {
 }
 
 impl PageLayout {
-    /// The layout of these keys and values, if the kernels take them.
-    pub fn new(spec: &KvSpec) -> Result<Self> {
+    /// The layout of so many pages of these keys and values, if the kernels take them.
+    pub fn new(spec: &KvSpec, n_pages: usize) -> Result<Self> {
         let KvSpec { n_layers, n_kv_heads, head_dim, dtype } = *spec;
         if head_dim == 0 || !head_dim.is_multiple_of(16) || n_kv_heads == 0 || n_layers == 0 {
             return Err(Error::argument(format!(
@@ -33,7 +41,7 @@ impl PageLayout {
                 "a KV cache of {n_kv_heads} heads of {head_dim} elements: no page is as large"
             )));
         }
-        Ok(Self { n_kv_heads, head_dim, k_depth: head_dim.next_multiple_of(TILE_DEPTH), dtype })
+        Ok(Self { n_pages, n_kv_heads, head_dim, k_depth: head_dim.next_multiple_of(TILE_DEPTH), dtype })
     }
 
     /// Elements of the key panels of one head of a page.
@@ -41,46 +49,113 @@ impl PageLayout {
         PAGE_LEN * self.k_depth
     }
 
-    /// Elements of the panels of one head of a page, keys and values.
-    pub fn panels_len(&self) -> usize {
-        self.k_len() + PAGE_LEN * self.head_dim
+    /// Elements of the value panels of one head of a page.
+    pub fn v_len(&self) -> usize {
+        PAGE_LEN * self.head_dim
     }
 
-    /// Elements of one head of a page: the panels, and behind codes their scales. Whole cache lines.
-    pub fn head_len(&self) -> usize {
+    /// Elements of the scales of one head of a page, those of keys and then those of values. Whole cache lines.
+    pub fn scales_len(&self) -> usize {
         match self.dtype {
-            KvDtype::Bf16 => self.panels_len(),
-            KvDtype::Int8 => self.panels_len() + 2 * PAGE_LEN * size_of::<f32>(),
+            KvDtype::Bf16 => 0,
+            KvDtype::Int8 => 2 * PAGE_LEN * size_of::<f32>(),
         }
     }
 
-    /// Elements of a page in one layer.
-    pub fn page_len(&self) -> usize {
-        self.n_kv_heads * self.head_len()
+    /// Elements of one head of a page.
+    fn head_len(&self) -> usize {
+        self.k_len() + self.v_len() + self.scales_len()
     }
 
-    /// First element of a head's part of a page.
-    pub fn head_start(&self, page: PageId, kv_head: usize) -> usize {
-        page.idx() * self.page_len() + kv_head * self.head_len()
+    /// Elements of a layer. None if there are not as many numbers.
+    pub fn layer_len(&self) -> Option<usize> {
+        self.n_pages.checked_mul(self.n_kv_heads * self.head_len())
     }
 
-    /// Where element `dim` of the key in `slot` lies in a head's part of a page of `E`.
-    pub fn k_index<E: Element>(&self, slot: usize, dim: usize) -> usize {
-        E::index(slot, dim, self.k_depth)
+    /// Where a head's part of a page lies.
+    pub fn head(&self, page: PageId, kv_head: usize) -> HeadPlace {
+        let in_run = page.idx() % RUN_PAGES;
+        let first_page = page.idx() - in_run;
+        // The last run is as long as there are pages left.
+        let run = RUN_PAGES.min(self.n_pages - first_page);
+        let keys = (first_page * self.n_kv_heads + run * kv_head) * self.head_len();
+        let values = keys + run * self.k_len();
+        let scales = values + run * self.v_len();
+        HeadPlace {
+            keys: keys + in_run * self.k_len(),
+            values: values + in_run * self.v_len(),
+            scales: scales + in_run * self.scales_len(),
+        }
     }
 
-    /// Where element `dim` of the value in `slot` lies in a head's part of a page of `E`.
-    pub fn v_index<E: Element>(&self, slot: usize, dim: usize) -> usize {
-        self.k_len() + E::index(dim, slot, PAGE_LEN)
+    /// The elements of a page, head by head: keys, values and scales.
+    pub fn parts(self, page: PageId) -> impl Iterator<Item = Range<usize>> {
+        (0..self.n_kv_heads).flat_map(move |kv_head| {
+            let HeadPlace { keys, values, scales } = self.head(page, kv_head);
+            [keys..keys + self.k_len(), values..values + self.v_len(), scales..scales + self.scales_len()]
+        })
+    }
+}
+
+/// Where a head's part of a page lies in its layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadPlace {
+    /// First element of the key panels.
+    pub keys: usize,
+    /// First element of the value panels.
+    pub values: usize,
+    /// First byte of the scales.
+    pub scales: usize,
+}
+
+impl HeadPlace {
+    /// Where element `dim` of the key in `slot` lies in a layer of `E`.
+    pub fn key<E: Element>(&self, layout: &PageLayout, slot: usize, dim: usize) -> usize {
+        self.keys + E::index(slot, dim, layout.k_depth)
     }
 
-    /// Where the four bytes of the scale of the key in `slot` lie in a head's part of a page of codes.
-    pub fn k_scale_index(&self, slot: usize) -> usize {
-        self.panels_len() + slot * size_of::<f32>()
+    /// Where element `dim` of the value in `slot` lies in a layer of `E`.
+    pub fn value<E: Element>(&self, slot: usize, dim: usize) -> usize {
+        self.values + E::index(dim, slot, PAGE_LEN)
+    }
+
+    /// Where the four bytes of the scale of the key in `slot` lie in a layer of codes.
+    pub fn k_scale(&self, slot: usize) -> usize {
+        self.scales + slot * size_of::<f32>()
     }
 
     /// Where the scale of the value in `slot` lies.
-    pub fn v_scale_index(&self, slot: usize) -> usize {
-        self.k_scale_index(PAGE_LEN + slot)
+    pub fn v_scale(&self, slot: usize) -> usize {
+        self.k_scale(PAGE_LEN + slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_of_a_layer_is_a_part_of_one_page() {
+        for (n_pages, dtype) in [(1, KvDtype::Int8), (RUN_PAGES, KvDtype::Bf16), (2 * RUN_PAGES + 3, KvDtype::Int8)] {
+            let spec = KvSpec { n_layers: 1, n_kv_heads: 3, head_dim: 48, dtype };
+            let layout = PageLayout::new(&spec, n_pages).unwrap();
+            let mut parts: Vec<_> = (0..n_pages as u32)
+                .flat_map(|page| layout.parts(PageId(page)))
+                .filter(|part| !part.is_empty())
+                .map(|part| (part.start, part.end))
+                .collect();
+            parts.sort_unstable();
+            let covered = parts.iter().try_fold(0, |end, part| (part.0 == end).then_some(part.1));
+            assert_eq!(covered, layout.layer_len(), "{n_pages} pages of {dtype:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_s_keys_go_on_in_the_next_page() {
+        let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 64, dtype: KvDtype::Bf16 };
+        let layout = PageLayout::new(&spec, RUN_PAGES).unwrap();
+        let [here, next] = [4, 5].map(|page| layout.head(PageId(page), 1));
+        assert_eq!(next.keys - here.keys, layout.k_len());
+        assert_eq!(next.values - here.values, layout.v_len());
     }
 }

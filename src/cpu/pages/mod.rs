@@ -3,8 +3,8 @@
 //!
 //! For `q k^T` the columns are keys and the depth is `head_dim`, padded to 32; for `p v` the columns are the elements of a head and the depth is
 //! keys. Both are bf16 panels (see [`super::panel`]), or panels of 8-bit codes, row by row, with the scales of the keys and of the values behind
-//! them, `[PAGE_LEN]` f32 each. A layer is one allocation, `[page][kv_head][k panels | v panels (| k scales | v scales)]`, so that a head's part of
-//! a page is one run of memory; the operating system gives it memory when it is first written.
+//! them, `[PAGE_LEN]` f32 each. A layer is one allocation, `[run of pages][kv_head][k panels | v panels (| k scales and v scales)][page]`, so that of pages
+//! which follow each other a head's keys lie in one run of memory, and so do its values; the operating system gives it memory when it is first written.
 
 mod layout;
 mod store;
@@ -22,6 +22,7 @@ use super::product::Element;
 use crate::error::{Error, Result};
 use crate::spec::contract::PAGE_LEN;
 use crate::spec::{KvDtype, KvSpec, PageId};
+use layout::HeadPlace;
 use store::{SharedLayer, is_finite};
 
 /// The pages of all layers.
@@ -42,6 +43,7 @@ enum Layer {
 }
 
 impl Layer {
+    /// Copies a part to where another begins.
     fn copy_within(&mut self, from: Range<usize>, to: usize) {
         match self {
             Self::Bf16(elements) => elements.copy_within(from, to),
@@ -61,8 +63,8 @@ pub struct LayerView<'a> {
 
 /// A head's part of a page.
 pub enum Head<'a> {
-    /// Key panels, then value panels.
-    Bf16(&'a [u16]),
+    /// Key panels and value panels.
+    Bf16(&'a [u16], &'a [u16]),
     /// Codes.
     Int8(Int8Head<'a>),
 }
@@ -80,11 +82,11 @@ pub struct Int8Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// That of a layer which holds bf16.
+    /// The keys and the values of a layer which holds bf16.
     #[inline(always)]
-    pub fn bf16(self) -> &'a [u16] {
+    pub fn bf16(self) -> (&'a [u16], &'a [u16]) {
         match self {
-            Self::Bf16(panels) => panels,
+            Self::Bf16(keys, values) => (keys, values),
             Self::Int8(_) => unreachable!("pages of codes where bf16 was expected"),
         }
     }
@@ -94,7 +96,7 @@ impl<'a> Head<'a> {
     pub fn int8(self) -> Int8Head<'a> {
         match self {
             Self::Int8(head) => head,
-            Self::Bf16(_) => unreachable!("pages of bf16 where codes were expected"),
+            Self::Bf16(..) => unreachable!("pages of bf16 where codes were expected"),
         }
     }
 }
@@ -103,14 +105,16 @@ impl<'a> LayerView<'a> {
     /// A head's part of a page.
     #[inline(always)]
     pub fn head(&self, page: PageId, kv_head: usize) -> Head<'a> {
-        let (start, len) = (self.layout.head_start(page, kv_head), self.layout.head_len());
+        let (layout, place) = (&self.layout, self.layout.head(page, kv_head));
         match self.layer {
-            Layer::Bf16(elements) => Head::Bf16(&elements[start..][..len]),
+            Layer::Bf16(elements) => {
+                Head::Bf16(&elements[place.keys..][..layout.k_len()], &elements[place.values..][..layout.v_len()])
+            }
             Layer::Int8(bytes) => {
-                let (codes, scales) = bytes[start..][..len].split_at(self.layout.panels_len());
-                let (keys, values) = codes.split_at(self.layout.k_len());
+                let scales = &bytes[place.scales..][..layout.scales_len()];
                 let (k_scales, v_scales) = scales.as_chunks().0.split_at(PAGE_LEN);
-                Head::Int8(Int8Head { keys, values, k_scales, v_scales })
+                let keys = &bytes[place.keys..][..layout.k_len()];
+                Head::Int8(Int8Head { keys, values: &bytes[place.values..][..layout.v_len()], k_scales, v_scales })
             }
         }
     }
@@ -130,10 +134,9 @@ impl<'a> LayerView<'a> {
 impl Pages {
     /// Allocates `n_pages`, zeroed; [`Error::Unavailable`] where the operating system has not the addresses.
     pub fn new(spec: &KvSpec, n_pages: usize) -> Result<Self> {
-        let layout = PageLayout::new(spec)?;
-        let len = n_pages.checked_mul(layout.page_len());
+        let layout = PageLayout::new(spec, n_pages)?;
         let layer = |_| {
-            let len = len.ok_or(io::ErrorKind::OutOfMemory)?;
+            let len = layout.layer_len().ok_or(io::ErrorKind::OutOfMemory)?;
             Ok(match spec.dtype {
                 KvDtype::Bf16 => Layer::Bf16(Buffer::try_zeroed(len)?),
                 KvDtype::Int8 => Layer::Int8(Buffer::try_zeroed(len)?),
@@ -180,9 +183,10 @@ impl Pages {
     pub fn copy(&mut self, from: PageId, to: PageId) -> Result<()> {
         self.check(from)?;
         self.check(to)?;
-        let len = self.layout.page_len();
         for layer in &mut self.layers {
-            layer.copy_within(from.idx() * len..(from.idx() + 1) * len, to.idx() * len);
+            for (from, to) in self.layout.parts(from).zip(self.layout.parts(to)) {
+                layer.copy_within(from, to.start);
+            }
         }
         *self.not_finite[to.idx()].get_mut() = *self.not_finite[from.idx()].get_mut();
         Ok(())
@@ -254,7 +258,7 @@ impl Pages {
             layer: i / (2 * PAGE_LEN * n),
             is_value: i / (PAGE_LEN * n) % 2 == 1,
             slot: i / n % PAGE_LEN,
-            start: layout.head_start(page, i % n),
+            place: layout.head(page, i % n),
         })
     }
 
@@ -279,21 +283,20 @@ struct CanonicalHead {
     layer: usize,
     is_value: bool,
     slot: usize,
-    /// First element of the head's part of the page.
-    start: usize,
+    /// Where the head's part of the page lies.
+    place: HeadPlace,
 }
 
 impl CanonicalHead {
     /// Where its element `dim` lies in a layer of `E`.
     fn element<E: Element>(&self, dim: usize) -> usize {
-        let Self { layout, slot, .. } = *self;
-        self.start + if self.is_value { layout.v_index::<E>(slot, dim) } else { layout.k_index::<E>(slot, dim) }
+        let Self { layout, slot, place, .. } = self;
+        if self.is_value { place.value::<E>(*slot, dim) } else { place.key::<E>(layout, *slot, dim) }
     }
 
     /// Where its scale lies.
     fn scale(&self) -> Range<usize> {
-        let Self { layout, slot, .. } = *self;
-        let first = self.start + if self.is_value { layout.v_scale_index(slot) } else { layout.k_scale_index(slot) };
+        let first = if self.is_value { self.place.v_scale(self.slot) } else { self.place.k_scale(self.slot) };
         first..first + size_of::<f32>()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::layout::PageLayout;
+use super::layout::{HeadPlace, PageLayout};
 use crate::cpu::disjoint::Disjoint;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::product::Element;
@@ -52,7 +52,7 @@ impl<I: Isa> Kernel<I> for StoreToken<'_> {
         let head_dim = writer.layout.head_dim;
         let mut finite = true;
         for (kv_head, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
-            let place = HeadSlot { layout: writer.layout, head: writer.layout.head_start(at.page, kv_head), at };
+            let place = HeadSlot { layout: writer.layout, head: writer.layout.head(at.page, kv_head), slot: at.slot_idx };
             match &writer.data {
                 // SAFETY: nobody else touches this slot, as `StoreToken::new` demands.
                 SharedLayer::Bf16(data) => finite &= unsafe { place.round(isa, data, k, v) },
@@ -71,9 +71,9 @@ impl<I: Isa> Kernel<I> for StoreToken<'_> {
 #[derive(Clone, Copy)]
 struct HeadSlot {
     layout: PageLayout,
-    /// First element of that part.
-    head: usize,
-    at: Slot,
+    /// Where that part lies.
+    head: HeadPlace,
+    slot: usize,
 }
 
 impl HeadSlot {
@@ -111,10 +111,10 @@ impl HeadSlot {
                 self.store_value(data, 16 * i, &codes(isa, values, v));
             }
         }
-        let places = [self.layout.k_scale_index(self.at.slot_idx), self.layout.v_scale_index(self.at.slot_idx)];
+        let places = [self.head.k_scale(self.slot), self.head.v_scale(self.slot)];
         for (place, group) in places.into_iter().zip([keys, values]) {
             // SAFETY: as above; the scales of a slot are its own.
-            let scale = unsafe { data.slice(self.head + place, size_of::<f32>()) };
+            let scale = unsafe { data.slice(place, size_of::<f32>()) };
             scale.copy_from_slice(&group.scale.to_le_bytes());
         }
     }
@@ -125,7 +125,7 @@ impl HeadSlot {
     /// As [`HeadSlot::round`].
     #[inline(always)]
     unsafe fn store_key<E: Element>(self, data: &Disjoint<'_, E>, dim: usize, elements: &[E; 16]) {
-        let first = self.head + self.layout.k_index::<E>(self.at.slot_idx, dim);
+        let first = self.head.key::<E>(&self.layout, self.slot, dim);
         for (i, elements) in elements.chunks_exact(E::INTERLEAVED).enumerate() {
             // SAFETY: elements of this slot, passed on to the caller.
             let place = unsafe { data.slice(first + i * E::INTERLEAVED * PANEL_COLS, E::INTERLEAVED) };
@@ -139,7 +139,7 @@ impl HeadSlot {
     /// As [`HeadSlot::round`].
     #[inline(always)]
     unsafe fn store_value<E: Element>(self, data: &Disjoint<'_, E>, dim: usize, elements: &[E; 16]) {
-        let first = self.head + self.layout.v_index::<E>(self.at.slot_idx, dim);
+        let first = self.head.value::<E>(self.slot, dim);
         for (col, element) in elements.iter().enumerate() {
             // SAFETY: an element of this slot, passed on to the caller.
             let place = unsafe { data.slice(first + col * E::INTERLEAVED, 1) };

@@ -1,9 +1,15 @@
 //! A few rows by a few panels, all sums in registers; and what is asked for meanwhile.
 
+use std::array::from_fn;
+
 use super::cells::Cell;
 use super::factor::Factor;
 use super::{Element, Product};
 use crate::cpu::isa::Isa;
+use crate::spec::contract::TILE_DEPTH;
+
+/// Pairs of a tile's depth.
+const PAIRS: usize = TILE_DEPTH / 2;
 
 /// How far ahead of what is read in a long panel memory is asked for.
 const BYTES_AHEAD: usize = 8 << 10;
@@ -34,37 +40,34 @@ impl<'a, L, E: Element> Product<'a, L, E> {
         for span_idx in cell.spans.clone() {
             let span = &self.spans[span_idx];
             let first = L::index(self.first_row + row, span.first_k, self.lhs_depth);
-            let row_distance = L::row_distance(self.lhs_depth);
-            let lhs = &self.lhs[first..][..(ROWS - 1) * row_distance + L::index(0, span.depth - 1, self.lhs_depth) + 1];
-            let mut panels: [&[[E; 32]]; PANELS] = [&[]; PANELS];
-            for (p, pairs) in panels.iter_mut().enumerate() {
-                *pairs = span.panels[(cell.panel + p) * self.panel_stride..][..span.depth * 16].as_chunks().0;
-            }
+            let (lhs, row_distance) = (&self.lhs[first..], L::row_distance(self.lhs_depth));
+            let panels: [&[[[E; 32]; PAIRS]]; PANELS] =
+                from_fn(|p| tiles(&span.panels[(cell.panel + p) * self.panel_stride..][..span.depth * 16]));
             let mut ahead = panels;
             if ASKS && row == 0 {
                 for (p, ahead) in ahead.iter_mut().enumerate() {
                     *ahead = self.ahead::<I, PANELS>(span_idx, cell.panel, p).unwrap_or(panels[p]);
                 }
             }
-            let mut weights = [[isa.splat(0.0); 2]; PANELS];
-            for pair in 0..span.depth / 2 {
-                for p in 0..PANELS {
-                    // SAFETY: each slice of `panels` has depth / 2 chunks, by its construction above.
-                    weights[p] = L::weights(isa, unsafe { panels[p].get_unchecked(pair) });
-                    if ASKS {
-                        // Without a branch, for where there is one the compiler keeps sums in memory.
-                        // SAFETY: what `ahead` answers has depth / 2 chunks too, and so has `panels[p]`, which stands for it.
-                        isa.ask(unsafe { ahead[p].get_unchecked(pair) });
+            for tile in 0..span.depth / TILE_DEPTH {
+                let at = L::index(0, tile * TILE_DEPTH, self.lhs_depth);
+                let rows: [&[[L; 2]; PAIRS]; ROWS] =
+                    from_fn(|r| lhs[r * row_distance + at..][..TILE_DEPTH].as_chunks().0.first_chunk().unwrap());
+                let panels = panels.map(|tiles| &tiles[tile]);
+                let ahead = ahead.map(|tiles| &tiles[tile]);
+                for pair in 0..PAIRS {
+                    let mut weights = [[isa.splat(0.0); 2]; PANELS];
+                    for p in 0..PANELS {
+                        weights[p] = L::weights(isa, &panels[p][pair]);
+                        if ASKS {
+                            isa.ask(&ahead[p][pair]);
+                        }
                     }
-                }
-                let at = L::index(0, 2 * pair, self.lhs_depth);
-                // Panels inside of rows: a broadcast is used up before the next is made, and no register waits.
-                for step in 0..L::STEPS {
-                    for (r, sums) in sums.iter_mut().enumerate() {
-                        // SAFETY: `at` and the element behind it are elements 2 * pair and 2 * pair + 1 of a row, for 2 * pair is even and sixteen lie together;
-                        // 2 * pair + 1 < depth, which is even (`check`), and `index` ascends, so in the last row too they lie before the end of `lhs`.
-                        let x = unsafe { &*lhs.as_ptr().add(r * row_distance + at).cast::<[L; 2]>() };
-                        L::step::<PANELS>(isa, x, step, &weights, sums);
+                    // Panels inside of rows: a broadcast is used up before the next is made, and no register waits.
+                    for step in 0..L::STEPS {
+                        for (x, sums) in rows.iter().zip(&mut sums) {
+                            L::step::<PANELS>(isa, &x[pair], step, &weights, sums);
+                        }
                     }
                 }
             }
@@ -80,7 +83,7 @@ impl<'a, L, E: Element> Product<'a, L, E> {
     /// What is asked for while panel `panel + p` of a span is read, of `PANELS` from `panel` on: as much of what is read next but a few. None where that is
     /// not known.
     #[inline(always)]
-    fn ahead<I: Isa, const PANELS: usize>(&self, span: usize, panel: usize, p: usize) -> Option<&'a [[E; 32]]> {
+    fn ahead<I: Isa, const PANELS: usize>(&self, span: usize, panel: usize, p: usize) -> Option<&'a [[[E; 32]; PAIRS]]> {
         let (n_spans, len) = (self.spans.len(), self.spans[span].depth * 16);
         let distance = BYTES_AHEAD / size_of::<E>();
         let memory = if n_spans == 1 && len > distance {
@@ -96,6 +99,12 @@ impl<'a, L, E: Element> Product<'a, L, E> {
                 Some(behind) => self.next.get(behind / PANELS * n_spans + asked_span)?.get(p * len..)?,
             }
         };
-        Some(memory.get(..len)?.as_chunks().0)
+        Some(tiles(memory.get(..len)?))
     }
+}
+
+/// A panel's tiles, pair by pair.
+#[inline(always)]
+fn tiles<E>(panel: &[E]) -> &[[[E; 32]; PAIRS]] {
+    panel.as_chunks().0.as_chunks().0
 }

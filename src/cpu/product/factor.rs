@@ -66,7 +66,7 @@ impl<I: Bf16Pairs, E: PairElement> Factor<I, E> for u16 {
     ) {
         let x = isa.splat_pair(x);
         for p in 0..PANELS {
-            sums[p] = isa.dot_pairs(x, weights[p][0], sums[p]);
+            sums[p] = isa.dot_pairs(weights[p][0], x, sums[p]);
         }
         sums[PANELS - 1] = isa.in_order(sums[PANELS - 1]);
     }
