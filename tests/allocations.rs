@@ -37,7 +37,7 @@ static ALLOCATOR: Counting = Counting;
 /// Decode, a chunk of a prompt behind more than a chunk of attention, both in one batch, and two families of forks that share two chunks.
 fn batches() -> [StepBatch; 4] {
     let pages: Vec<PageId> = (0..20).map(PageId).collect();
-    let (decode, chunk) = ((vec![5], 700, &pages[..11]), (vec![6; 40], 300, &pages[11..17]));
+    let (decode, chunk) = ((vec![5], 700, &pages[..3]), (vec![6; 40], 300, &pages[3..5]));
     let batch = |sequences: &[&(Vec<u32>, usize, &[PageId])]| {
         let mut batch = StepBatch::new();
         for (tokens, start, pages) in sequences {
@@ -48,7 +48,7 @@ fn batches() -> [StepBatch; 4] {
     };
     let mut forks = StepBatch::new();
     for fork in 0..4 {
-        let shared = &pages[fork % 2 * 8..][..8];
+        let shared = &pages[fork % 2 * 2..][..2];
         forks.push(&[7], 520, &[shared, &pages[16 + fork..][..1]].concat());
         forks.logit_rows.push(fork as u32);
     }

@@ -53,12 +53,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
-    /// About how many bytes ahead a product of few rows with several spans asks for what it reads, line by line ([`Isa::ask`], [`Product::next`]), since the
-    /// hardware stops at each page of memory: keys and values in bf16, and codes. 0 if it does not. With 6 [`Isa::ACCUMULATORS`] one span, as weights
-    /// are, is asked for too; with 24 it goes by several panels at once instead, and so do the keys and values of a single page.
-    const ASKS_AHEAD: usize = 0;
-    /// See [`Isa::ASKS_AHEAD`].
-    const ASKS_CODES_AHEAD: usize = Self::ASKS_AHEAD;
+    /// Whether a product of few rows asks for the panels that it widens, line by line, some KiB before it reads them. Only with 6 [`Isa::ACCUMULATORS`].
+    const ASKS_AHEAD: bool = false;
 
     /// Up to how many rows attention has [`Isa::code_product`] for keys and values in int8, instead of [`Isa::widen_codes`] first.
     const CODE_ROWS: usize = 0;
@@ -150,12 +146,6 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Asks for the cache line of `x`, which will be read soon.
     #[inline(always)]
     fn prefetch<T>(self, _x: &T) {}
-
-    /// Asks for the cache line of `x` some KiB before it is read.
-    #[inline(always)]
-    fn ask<T>(self, x: &T) {
-        self.prefetch(x);
-    }
 
     /// Asks for the cache line of `x`, which will be written soon.
     #[inline(always)]

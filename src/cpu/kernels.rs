@@ -215,7 +215,7 @@ impl<I: Isa> KvPages for CpuPages<I> {
         if n_slots > PAGE_LEN {
             return Err(Error::argument(format!("a page has {PAGE_LEN} slots, not {n_slots}")));
         }
-        self.pages.copy(from, to)
+        self.pages.copy(from, to, n_slots)
     }
 
     fn page_bytes(&self) -> usize {

@@ -14,7 +14,7 @@ use super::disjoint::SharedRows;
 use super::isa::Isa;
 use super::lhs::LhsElement;
 use super::matrix::{Block, Matrix};
-use super::product::{Along, Element, N_NEXT, Product, Span, SumLayout};
+use super::product::{Element, Product, Span, SumLayout};
 use super::team::NextReads;
 use crate::error::Result;
 use crate::spec::WeightDtype;
@@ -179,15 +179,9 @@ impl<E: PanelElement> Matrix for Panels<E> {
                 lhs_depth: <E::Lhs<I>>::row_len(self.k),
                 first_row: block.first_row,
                 n_rows: block.n_rows,
-                spans: &[Span {
-                    first_k: 0,
-                    depth: self.depth,
-                    panels: &self.data[block.first_panel * panel_stride..],
-                }],
-                along: Along::Depth,
+                span: Span { first_k: 0, depth: self.depth, panels: &self.data[block.first_panel * panel_stride..] },
                 panel_stride,
                 n_panels: block.n_panels,
-                next: [&[]; N_NEXT],
                 out,
                 layout: block.layout,
                 accumulate: false,

@@ -6,9 +6,8 @@ pub const PANEL_COLS: usize = 16;
 /// Depth of a packed tile: K is padded with zeros to a multiple of it. 32 bf16 make one 64-byte AMX tile row.
 pub const TILE_DEPTH: usize = 32;
 
-/// Tokens of a KV page. A multiple of [`TILE_DEPTH`] (values are packed in tiles of 32 keys) that divides
-/// [`CHUNK_LEN`].
-pub const PAGE_LEN: usize = 64;
+/// Tokens of a KV page: those of a chunk, so that a chunk's keys, and its values, lie in one run of memory whichever pages a sequence got.
+pub const PAGE_LEN: usize = CHUNK_LEN;
 
 /// Attention folds the context in chunks `[i * CHUNK_LEN, (i + 1) * CHUNK_LEN)` at absolute positions: each starts from
 /// an empty state, and states merge left to right.
@@ -17,7 +16,8 @@ pub const CHUNK_LEN: usize = 256;
 /// Partial sums of a vector reduction: element `i` goes to sum `i % REDUCE_LANES`, and the sums are folded in halves.
 pub const REDUCE_LANES: usize = 16;
 
-const _: () = assert!(PAGE_LEN.is_multiple_of(TILE_DEPTH) && CHUNK_LEN.is_multiple_of(PAGE_LEN));
+// Values are packed in tiles of 32 keys.
+const _: () = assert!(CHUNK_LEN.is_multiple_of(TILE_DEPTH));
 
 /// Inputs of a group of 4-bit weights, which share a scale and a minimum.
 pub const INT4_GROUP_LEN: usize = 32;

@@ -1,5 +1,6 @@
 //! Keys and values in int8: whatever is stored, and whatever lay there before, attention has the bits of the emulation on every table.
 
+use longhaul::spec::contract::PAGE_LEN;
 use longhaul::spec::{KvDtype, PageId, Slot};
 use ndarray::{Array3, s};
 use proptest::prelude::*;
@@ -74,7 +75,8 @@ proptest! {
                 change(x, token.index(shape.kv_len), *kind);
             }
             let mut kv = shape.pages(&*backend, N_PAGES);
-            let slots: Vec<Slot> = (0..64 * N_PAGES).map(|i| Slot { page: PageId(i as u32 / 64), slot_idx: i % 64 }).collect();
+            let slot = |i: usize| Slot { page: PageId((i / PAGE_LEN) as u32), slot_idx: i % PAGE_LEN };
+            let slots: Vec<Slot> = (0..PAGE_LEN * N_PAGES).map(slot).collect();
             let before = Array3::from_elem((slots.len(), shape.n_kv_heads, shape.head_dim), stale);
             kv.append(0, before.view(), before.view(), &slots).unwrap();
             sequence.store(&mut *kv);
@@ -84,7 +86,7 @@ proptest! {
                 let mut bytes = vec![0; kv.page_bytes()];
                 kv.export_page(first, &mut bytes).unwrap();
                 kv.import_page(PageId(6), &bytes).unwrap();
-                kv.copy_page(last, PageId(7), (shape.kv_len - 1) % 64 + 1).unwrap();
+                kv.copy_page(last, PageId(7), (shape.kv_len - 1) % PAGE_LEN + 1).unwrap();
                 sequence.pages[0] = PageId(6);
                 *sequence.pages.last_mut().unwrap() = PageId(7);
             }

@@ -9,7 +9,7 @@ use longhaul::spec::{KvDtype, ModelConfig, TokenId};
 use crate::families::tiny;
 
 /// Tokens of a page of the CPU backend.
-pub const PAGE_LEN: usize = 64;
+pub const PAGE_LEN: usize = longhaul::spec::contract::PAGE_LEN;
 /// Longest context.
 pub const MAX_LEN: usize = 10_000;
 

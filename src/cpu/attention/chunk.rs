@@ -9,7 +9,6 @@ use super::stored::Stored;
 use super::unit::Unit;
 use crate::cpu::isa::Isa;
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::product::ASKING_ROWS;
 
 impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// Computes the states of a unit's rows over its keys.
@@ -26,23 +25,17 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     #[inline(always)]
     pub(super) fn chunk_as_stored<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, unit: &Unit<'a>) {
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
-        let mut scores = Scores { unit, q, out: &mut strip.scores };
-        if I::ASKS_AHEAD > 0 && unit.strip.len() <= ASKING_ROWS {
-            scores.of_pages::<I, E>(isa, unit.page_values());
-        } else {
-            for span in unit.spans() {
-                scores.of(isa, &span, unit.keys_of::<E>(&span), None);
-            }
-            let mut soon = Soon::<E>::values(unit);
-            while soon.ask(isa) {}
-        }
+        let (keys, v) = unit.panels::<E>();
+        Scores { unit, q, out: &mut strip.scores }.of(isa, keys, None);
+        let mut soon = Soon::<E>::values(unit);
+        while soon.ask(isa) {}
         E::softmax(isa, unit, strip, scales);
         let mut values = Values { unit, probs: &strip.probs, out: chunk_values };
         if unit.maybe_not_finite() {
             // Pages of bf16, for codes are finite.
             values.isolated(isa, isolation);
         } else {
-            values.of_pages::<I, E>(isa, unit.next_keys());
+            values.of(isa, v, None);
         }
     }
 }

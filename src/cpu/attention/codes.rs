@@ -8,17 +8,16 @@
 //! All of it is compiled apart from what runs on pages of bf16 ([`run_apart`]), which was 4% slower otherwise.
 
 use super::block::Block;
-use super::keys::{CHUNK_PAGES, Keys, PageSpan};
+use super::keys::Keys;
 use super::products::{Scores, Values};
 use super::scales::Scales;
 use super::scratch::AttentionScratch;
 use super::softmax::Softmax;
-use super::unit::{Unit, at_once};
-use super::widen::Widening;
+use super::unit::Unit;
+use super::widen::{Part, Source, Widening};
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::pages::Int8Head;
-use crate::spec::PageId;
 
 impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     /// To be called before the first strip of a chunk: widens it, if several strips will read it.
@@ -61,18 +60,11 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
 }
 
 impl<'a> Keys<'a> {
-    /// The head's part of a page of codes.
+    /// The head's part of a chunk's page of codes, if the chunk is the block's.
     #[inline(always)]
-    fn codes(&self, page: PageId) -> Int8Head<'a> {
-        self.head(page).int8()
-    }
-
-    /// The page that has a span's place in the next chunk, if that is the block's.
-    #[inline(always)]
-    fn next_codes(&self, chunk: usize, span: &PageSpan) -> Option<Int8Head<'a>> {
-        let table = self.ragged.page_table(self.task.seq as usize);
-        let page = table.get((chunk + 1) * CHUNK_PAGES + span.page_in_chunk());
-        Some(self.codes(*page.filter(|_| chunk + 1 < self.task.end_chunk as usize)?))
+    fn codes(&self, chunk: usize) -> Option<Int8Head<'a>> {
+        let page = self.page(chunk).filter(|_| chunk < self.task.end_chunk as usize)?;
+        Some(self.head(page).int8())
     }
 }
 
@@ -98,12 +90,10 @@ impl<I: Isa, O: LhsElement> Kernel<I> for WidenChunk<'_, '_, I::Lhs, O> {
     fn run(self, isa: I) {
         let unit = Unit::new(self.block.keys(), self.chunk, 0..self.block.n_rows());
         let AttentionScratch { widened, scales, .. } = &mut *self.block.scratch;
-        take_scales(isa, &unit, scales);
-        for span in unit.spans() {
-            let (keys, values) = widened.page_mut(span.page_in_chunk());
-            begin(isa, &unit, (Part::Keys, span), keys).finish(isa);
-            begin(isa, &unit, (Part::Values, span), values).finish(isa);
-        }
+        let head = take_scales(isa, &unit, scales);
+        let [keys, values] = widened.page.each_mut();
+        Widening::new(head.keys, keys, &[]).finish(isa);
+        Widening::new(head.values, values, &[]).finish(isa);
     }
 }
 
@@ -118,14 +108,10 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfChunk<'_, '_, I::Lhs, O> {
     fn run(self, isa: I) {
         let Self { block, unit } = self;
         let AttentionScratch { q, strips: [strip, _], widened, scales, chunk_values, .. } = &mut *block.scratch;
-        let depth = unit.keys.layer.layout.k_depth;
-        for span in unit.spans() {
-            let keys = span.of_keys(widened.page(span.page_in_chunk()).0, depth);
-            Scores { unit, q, out: &mut strip.scores }.of(isa, &span, keys, None);
-        }
+        let [keys, values] = widened.page.each_ref();
+        Scores { unit, q, out: &mut strip.scores }.of::<I, u16>(isa, keys, None);
         Softmax::<I, true>::new(isa, unit.clone(), strip, scales).finish(isa);
-        let values = unit.spans().map(|span| span.of_values(widened.page(span.page_in_chunk()).1));
-        Values { unit, probs: &strip.probs, out: chunk_values }.of(isa, values, false, None);
+        Values { unit, probs: &strip.probs, out: chunk_values }.of::<I, u16>(isa, values, None);
     }
 }
 
@@ -140,30 +126,34 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
     fn run(self, isa: I) {
         let Self { block, unit } = self;
         let AttentionScratch { q, strips: [strip, _], widened, scales, chunk_values, .. } = &mut *block.scratch;
-        let depth = unit.keys.layer.layout.k_depth;
-        take_scales(isa, unit, scales);
-        let (spans, n_pages) = at_once(PageSpan::NONE, unit.spans());
-        // The keys of all pages, then the values.
-        let part = |i: usize| if i < n_pages { (Part::Keys, spans[i]) } else { (Part::Values, spans[i - n_pages]) };
+        let head = take_scales(isa, unit, scales);
+        let next = unit.keys.codes(unit.chunk + 1);
+        next.iter().for_each(|next| ask_for_scales(isa, next));
+        let source = Source { layout: unit.keys.layer.layout, tiles: unit.tiles.clone(), head, next };
+        let mut parts = source.parts().peekable();
         let [mut here, mut there] = widened.turns.each_mut();
-        begin(isa, unit, part(0), here).finish(isa);
-        for i in 0..2 * n_pages {
-            if i == n_pages {
+        if let Some(first) = parts.peek() {
+            source.begin(first, here).finish(isa);
+        }
+        let mut is_weighed = false;
+        while let Some(part) = parts.next() {
+            if matches!(part, Part::Values(_)) && !is_weighed {
                 Softmax::<I, true>::new(isa, unit.clone(), strip, scales).finish(isa);
+                is_weighed = true;
             }
-            let mut next = (i + 1 < 2 * n_pages).then(|| begin(isa, unit, part(i + 1), there).beside(isa));
+            let mut next = parts.peek().map(|next| source.begin(next, there).beside(isa));
             if let Some(next) = next.as_mut().filter(|_| !I::MULTIPLIES_BESIDE) {
                 // The next product finds its operand stored, and does not wait for memory.
                 next.finish();
             }
             let beside = next.as_mut().map(|next| next as _);
-            match part(i) {
-                (Part::Keys, span) => {
-                    Scores { unit, q, out: &mut strip.scores }.of(isa, &span, span.of_keys(here, depth), beside);
+            match part {
+                Part::Keys(keys) => {
+                    Scores { unit, q, out: &mut strip.scores }.of_some::<I, u16>(isa, here, keys, beside);
                 }
-                (Part::Values, span) => {
-                    let values = std::iter::once(span.of_values(here));
-                    Values { unit, probs: &strip.probs, out: chunk_values }.of(isa, values, i > n_pages, beside);
+                Part::Values(panels) => {
+                    Values { unit, probs: &strip.probs, out: chunk_values }
+                        .of_some::<I, u16>(isa, here, panels, beside);
                 }
             }
             if let Some(next) = &mut next {
@@ -184,7 +174,7 @@ impl<I: Isa, O: LhsElement> Kernel<I> for AsStored<'_, '_, I::Lhs, O> {
     #[inline(always)]
     fn run(self, isa: I) {
         let Self { mut block, unit } = self;
-        for next in unit.spans().filter_map(|span| unit.keys.next_codes(unit.chunk, &span)) {
+        if let Some(next) = unit.keys.codes(unit.chunk + 1) {
             ask_for_scales(isa, &next);
         }
         take_scales(isa, unit, &mut block.scratch.scales);
@@ -192,32 +182,10 @@ impl<I: Isa, O: LhsElement> Kernel<I> for AsStored<'_, '_, I::Lhs, O> {
     }
 }
 
-/// What of a page is widened at a time.
-#[derive(Clone, Copy)]
-enum Part {
-    Keys,
-    Values,
-}
-
-/// Begins to widen a part of a page of a unit's chunk.
+/// Takes in the scales of a unit's page; answers with the page.
 #[inline(always)]
-fn begin<'w, I: Isa>(isa: I, unit: &Unit<'w>, (part, span): (Part, PageSpan), out: &'w mut [u16]) -> Widening<'w> {
-    let head = unit.keys.codes(span.page);
-    match part {
-        Part::Keys => Widening::new(head.keys, out, head.values),
-        Part::Values => {
-            let next = unit.keys.next_codes(unit.chunk, &span);
-            next.iter().for_each(|next| ask_for_scales(isa, next));
-            Widening::new(head.values, out, next.map_or(&[], |next| next.keys))
-        }
-    }
-}
-
-/// Takes in the scales of a unit's pages.
-#[inline(always)]
-fn take_scales<I: Isa>(isa: I, unit: &Unit<'_>, scales: &mut Scales) {
-    for span in unit.spans() {
-        let factor = unit.keys.geometry.exponent_factor();
-        scales.take(isa, span.page_in_chunk(), &unit.keys.codes(span.page), factor);
-    }
+fn take_scales<'a, I: Isa>(isa: I, unit: &Unit<'a>, scales: &mut Scales) -> Int8Head<'a> {
+    let head = unit.keys.codes(unit.chunk).expect("a unit is of a chunk of its block");
+    scales.take(isa, &head, unit.keys.geometry.exponent_factor());
+    head
 }

@@ -67,16 +67,13 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
             if unit.maybe_not_finite() {
                 values.isolated(isa, isolation);
             } else {
-                let of_pages = unit.spans().map(|span| unit.values_of::<u16>(&span));
-                values.of(isa, of_pages, false, Some(&mut vectors));
+                values.of(isa, unit.panels::<u16>().1, Some(&mut vectors));
             }
             state.take(isa, unit, (max, sum), chunk_values, apart);
         }
         if let Some(unit) = &turn.scored {
             vectors.soon = turn.weighed.as_ref().map(Soon::values).unwrap_or_default();
-            for span in unit.spans() {
-                Scores { unit, q, out: scores }.of(isa, &span, unit.keys_of::<u16>(&span), Some(&mut vectors));
-            }
+            Scores { unit, q, out: scores }.of(isa, unit.panels::<u16>().0, Some(&mut vectors));
         }
         vectors.finish();
     }

@@ -7,12 +7,11 @@
 
 use std::ops::Range;
 
-use super::keys::PageSpan;
 use super::scratch::{Isolation, strip_layout};
 use super::stored::Stored;
-use super::unit::{Unit, at_once};
+use super::unit::Unit;
 use crate::cpu::isa::Isa;
-use crate::cpu::product::{Along, Beside, Element, N_NEXT, Product, Span};
+use crate::cpu::product::{Beside, Element, Product, Span};
 use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
 
 /// `q k^T` of a strip.
@@ -25,58 +24,43 @@ pub struct Scores<'a, L> {
 }
 
 impl<L> Scores<'_, L> {
-    /// For the keys of a span.
+    /// For all keys of the unit, whose page has the panels `keys`.
     #[inline(always)]
-    pub fn of<I: Isa<Lhs = L>, E: Stored>(
+    pub fn of<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, keys: &[E], beside: Option<&mut dyn Beside>) {
+        let Range { start, end } = self.unit.tiles;
+        self.of_some(isa, &keys[start * self.depth()..], start..end, beside);
+    }
+
+    /// For keys `which` of the chunk, whose panels are the first of `keys`.
+    #[inline(always)]
+    pub fn of_some<I: Isa<Lhs = L>, E: Stored>(
         &mut self,
         isa: I,
-        span: &PageSpan,
-        keys: Span<'_, E>,
+        keys: &[E],
+        which: Range<usize>,
         beside: Option<&mut dyn Beside>,
     ) {
-        let beside = beside.map(|beside| beside as _);
-        E::product(isa, Product { beside, ..self.product::<I, E>(&[keys], span.first, span.len) });
-    }
-
-    /// For all keys of the unit as they are stored, in one product along columns, which [`Along::Columns`] allows for few rows; `next` is what is read
-    /// after them.
-    #[inline(always)]
-    pub fn of_pages<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, next: [&[E]; N_NEXT]) {
-        let unit = self.unit;
-        // Where a window begins within a page: nobody reads the scores before it.
-        let tiles = unit.tiles.start / PAGE_LEN * PAGE_LEN..unit.tiles.end;
-        let (keys, n_pages) =
-            at_once(Span::NONE, unit.keys.page_spans(unit.chunk, &tiles).map(|span| unit.keys_of::<E>(&span)));
-        let along = Along::Columns(PAGE_LEN / PANEL_COLS);
-        let product = self.product::<I, E>(&keys[..n_pages], tiles.start, tiles.len());
-        E::product(isa, Product { along, next, ..product });
-    }
-
-    /// The product with so many keys from `first` of the chunk on.
-    #[inline(always)]
-    fn product<'p, I: Isa<Lhs = L>, E>(
-        &'p mut self,
-        keys: &'p [Span<'p, E>],
-        first: usize,
-        n_keys: usize,
-    ) -> Product<'p, L, E> {
-        let (layout, depth) = (strip_layout::<I>(CHUNK_LEN / PANEL_COLS), keys[0].depth);
-        Product {
+        let (layout, depth) = (strip_layout::<I>(CHUNK_LEN / PANEL_COLS), self.depth());
+        let product = Product {
             lhs: self.q,
             lhs_depth: depth,
             first_row: self.unit.strip.start,
             n_rows: self.unit.strip.len(),
-            spans: keys,
-            along: Along::Depth,
+            span: Span { first_k: 0, depth, panels: keys },
             panel_stride: PANEL_COLS * depth,
-            n_panels: n_keys / PANEL_COLS,
-            next: [&[]; N_NEXT],
-            out: &mut self.out[layout.index(0, first / PANEL_COLS)..],
+            n_panels: which.len() / PANEL_COLS,
+            out: &mut self.out[layout.index(0, which.start / PANEL_COLS)..],
             layout,
             accumulate: false,
-            beside: None,
+            beside: beside.map(|beside| beside as _),
             finished: None,
-        }
+        };
+        E::product(isa, product);
+    }
+
+    #[inline(always)]
+    fn depth(&self) -> usize {
+        self.unit.keys.layer.layout.k_depth
     }
 }
 
@@ -90,79 +74,64 @@ pub struct Values<'a, L> {
 }
 
 impl<L> Values<'_, L> {
-    /// For some values of the chunk, onto what there is if `accumulate` says so.
+    /// For all elements of the values, whose page has the panels `values`.
     #[inline(always)]
-    pub fn of<'v, I: Isa<Lhs = L>, E: Stored>(
+    pub fn of<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, values: &[E], beside: Option<&mut dyn Beside>) {
+        self.of_some(isa, values, 0..self.unit.keys.geometry.head_dim / PANEL_COLS, beside);
+    }
+
+    /// For panels `which` of the values, the first of `values`, which are `[PAGE_LEN]` deep.
+    #[inline(always)]
+    pub fn of_some<I: Isa<Lhs = L>, E: Stored>(
         &mut self,
         isa: I,
-        values: impl Iterator<Item = Span<'v, E>>,
-        accumulate: bool,
+        values: &[E],
+        which: Range<usize>,
         beside: Option<&mut dyn Beside>,
     ) {
-        let (spans, n_spans) = at_once(Span::NONE, values);
-        let beside = beside.map(|beside| beside as _);
-        E::product(isa, Product { accumulate, beside, ..self.product::<I, E>(&spans[..n_spans]) });
-    }
-
-    /// For all values of the unit as they are stored; `next` is what is read after them.
-    #[inline(always)]
-    pub fn of_pages<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, next: [&[E]; N_NEXT]) {
-        let unit = self.unit;
-        let (spans, n_spans) = at_once(Span::NONE, unit.spans().map(|span| unit.values_of::<E>(&span)));
-        E::product(isa, Product { next, ..self.product::<I, E>(&spans[..n_spans]) });
-    }
-
-    /// For all values of the unit, page by page and token by token: what a token does not see is zero in its copy of the page's values.
-    #[inline(always)]
-    pub fn isolated<I: Isa<Lhs = L>>(&mut self, isa: I, apart: &mut Isolation) {
-        let Unit { keys, chunk, strip, tiles } = self.unit;
-        let (head_dim, group) = (keys.geometry.head_dim, keys.geometry.group);
-        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
-        for span in self.unit.spans() {
-            for token in strip.start / group..strip.end.div_ceil(group) {
-                let seen = keys.visible(*chunk, token * group);
-                let (_, values) = keys.panels::<u16>(&span);
-                clean(&mut apart.values, values, head_dim, span.first - span.first_slot(), &seen);
-                apart.out.copy_from_slice(self.out);
-                let mut of_token = Values { out: &mut apart.out, ..*self };
-                of_token.of(isa, std::iter::once(span.of_values(&apart.values)), span.first > tiles.start, None);
-                for row in (token * group).max(strip.start)..((token + 1) * group).min(strip.end) {
-                    for panel in 0..head_dim / PANEL_COLS {
-                        let first = layout.index(row - strip.start, panel);
-                        self.out[first..first + PANEL_COLS].copy_from_slice(&apart.out[first..first + PANEL_COLS]);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Weights times the values of some spans, whose panels are `[PAGE_LEN]` deep.
-    #[inline(always)]
-    fn product<'p, I: Isa<Lhs = L>, E>(&'p mut self, values: &'p [Span<'p, E>]) -> Product<'p, L, E> {
-        let n_panels = self.unit.keys.geometry.head_dim / PANEL_COLS;
-        Product {
+        let layout = strip_layout::<I>(self.unit.keys.geometry.head_dim / PANEL_COLS);
+        let Range { start, end } = self.unit.tiles;
+        let product = Product {
             lhs: self.probs,
             lhs_depth: CHUNK_LEN,
             first_row: 0,
             n_rows: self.unit.strip.len(),
-            spans: values,
-            along: Along::Depth,
+            span: Span { first_k: start, depth: end - start, panels: &values[start * PANEL_COLS..] },
             panel_stride: PAGE_LEN * PANEL_COLS,
-            n_panels,
-            next: [&[]; N_NEXT],
-            out: self.out,
-            layout: strip_layout::<I>(n_panels),
+            n_panels: which.len(),
+            out: &mut self.out[layout.index(0, which.start)..],
+            layout,
             accumulate: false,
-            beside: None,
+            beside: beside.map(|beside| beside as _),
             finished: None,
+        };
+        E::product(isa, product);
+    }
+
+    /// For all values of the unit, token by token: what a token does not see is zero in its copy of them.
+    #[inline(always)]
+    pub fn isolated<I: Isa<Lhs = L>>(&mut self, isa: I, apart: &mut Isolation) {
+        let Unit { keys, chunk, strip, .. } = self.unit;
+        let (head_dim, group) = (keys.geometry.head_dim, keys.geometry.group);
+        let layout = strip_layout::<I>(head_dim / PANEL_COLS);
+        let (_, values) = self.unit.panels::<u16>();
+        for token in strip.start / group..strip.end.div_ceil(group) {
+            clean(&mut apart.values, values, head_dim, &keys.visible(*chunk, token * group));
+            Values { out: &mut apart.out, ..*self }.of::<I, u16>(isa, &apart.values, None);
+            for row in (token * group).max(strip.start)..((token + 1) * group).min(strip.end) {
+                for panel in 0..head_dim / PANEL_COLS {
+                    let first = layout.index(row - strip.start, panel);
+                    self.out[first..first + PANEL_COLS].copy_from_slice(&apart.out[first..first + PANEL_COLS]);
+                }
+            }
         }
     }
 }
 
-/// Copies a page's values, whose first key is `first_key` of the chunk, with zeros for keys that are not `seen`.
-fn clean(out: &mut [u16], values: &[u16], head_dim: usize, first_key: usize, seen: &Range<usize>) {
+/// Copies a page's values, with zeros for keys that are not `seen`.
+fn clean(out: &mut [u16], values: &[u16], head_dim: usize, seen: &Range<usize>) {
     out.copy_from_slice(values);
-    for slot in (0..PAGE_LEN).filter(|slot| !seen.contains(&(first_key + slot))) {
+    for slot in (0..PAGE_LEN).filter(|slot| !seen.contains(slot)) {
         for dim in 0..head_dim {
             out[<u16 as Element>::index(dim, slot, PAGE_LEN)] = 0;
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::cpu::isa::Isa;
 use crate::cpu::pages::Int8Head;
-use crate::spec::contract::{CHUNK_LEN, PAGE_LEN, PANEL_COLS};
+use crate::spec::contract::{CHUNK_LEN, PANEL_COLS};
 
 /// Scales of one chunk's keys and values; anything for those that were not stored.
 pub struct Scales {
@@ -21,15 +21,14 @@ impl Scales {
         Self { factors: vec![0.0; CHUNK_LEN], values: vec![0.0; CHUNK_LEN] }
     }
 
-    /// Takes in those of a page of the chunk; scores are multiplied with `scale`.
+    /// Takes in those of the chunk's page; scores are multiplied with `scale`.
     #[inline(always)]
-    pub fn take<I: Isa>(&mut self, isa: I, page_in_chunk: usize, head: &Int8Head<'_>, scale: f32) {
-        let slots = page_in_chunk * PAGE_LEN..(page_in_chunk + 1) * PAGE_LEN;
-        let factors = self.factors[slots.clone()].as_chunks_mut::<PANEL_COLS>().0;
+    pub fn take<I: Isa>(&mut self, isa: I, head: &Int8Head<'_>, scale: f32) {
+        let factors = self.factors.as_chunks_mut::<PANEL_COLS>().0;
         for (factors, k_scales) in factors.iter_mut().zip(head.k_scales.as_chunks().0) {
             isa.store(isa.mul(isa.load(&numbers(k_scales)), isa.splat(scale)), factors);
         }
-        let values = self.values[slots].as_chunks_mut::<PANEL_COLS>().0;
+        let values = self.values.as_chunks_mut::<PANEL_COLS>().0;
         for (values, v_scales) in values.iter_mut().zip(head.v_scales.as_chunks().0) {
             *values = numbers(v_scales);
         }

@@ -7,7 +7,6 @@
 //! anywhere in a page of memory, so for them it is a line of each 4 KiB, which changed nothing that could be measured. What few rows read, products of
 //! vectors ask for themselves, line by line ([`Isa::ASKS_AHEAD`]).
 
-use super::keys::CHUNK_PAGES;
 use super::stored::Stored;
 use super::unit::Unit;
 use crate::cpu::buffer::LINE;
@@ -20,26 +19,17 @@ const MEMORY_PAGE: usize = 4096;
 /// but took 4% behind a shared prefix.
 const ASKED: usize = 1024;
 
-/// Panels of `E` that are read next, a page's in each run.
+/// Panels of `E` that are read next.
 #[derive(Default)]
 pub struct Soon<'a, E> {
-    runs: [&'a [E]; CHUNK_PAGES],
-    /// Which run is asked for, and from which element on.
-    next: (usize, usize),
+    panels: &'a [E],
 }
 
 impl<'a, E: Stored> Soon<'a, E> {
-    /// What `part` answers of the key panels and the value panels of each of a unit's pages.
+    /// What `part` answers of a unit's key panels and value panels.
     #[inline(always)]
     fn of(unit: &Unit<'a>, part: impl Fn((&'a [E], &'a [E])) -> &'a [E]) -> Self {
-        let mut soon = Self { runs: [&[]; CHUNK_PAGES], next: (0, 0) };
-        if unit.strip.start > 0 {
-            return soon;
-        }
-        for (run, span) in soon.runs.iter_mut().zip(unit.spans()) {
-            *run = part(unit.keys.panels(&span));
-        }
-        soon
+        Self { panels: if unit.strip.start > 0 { &[] } else { part(unit.panels()) } }
     }
 
     /// The keys of a unit.
@@ -57,14 +47,10 @@ impl<'a, E: Stored> Soon<'a, E> {
     /// Asks for the beginning of the next page of memory in the second cache, if there is one; answers whether there was.
     #[inline(always)]
     pub fn ask<I: Isa>(&mut self, isa: I) -> bool {
-        let (run, first) = self.next;
-        let Some(panels) = self.runs.get(run).and_then(|run| run.get(first..)).filter(|rest| !rest.is_empty()) else {
-            return false;
-        };
+        let (here, next) = self.panels.split_at(self.panels.len().min(MEMORY_PAGE / size_of::<E>()));
         let asked = (if I::MULTIPLIES_BESIDE { ASKED } else { LINE }) / size_of::<E>();
-        panels.iter().take(asked).step_by(LINE / size_of::<E>()).for_each(|line| isa.prefetch_far(line));
-        let next = first + MEMORY_PAGE / size_of::<E>();
-        self.next = if next < self.runs[run].len() { (run, next) } else { (run + 1, 0) };
-        true
+        here.iter().take(asked).step_by(LINE / size_of::<E>()).for_each(|line| isa.prefetch_far(line));
+        self.panels = next;
+        !here.is_empty()
     }
 }

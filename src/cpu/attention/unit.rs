@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::keys::{CHUNK_PAGES, Keys, PageSpan};
+use super::keys::Keys;
 use super::stored::Stored;
-use crate::cpu::product::{N_NEXT, Span};
+use crate::spec::PageId;
 use crate::spec::contract::TILE_DEPTH;
 
 /// A strip of a block's rows over a chunk.
@@ -36,61 +36,21 @@ impl<'a> Unit<'a> {
         last.start <= self.tiles.start && self.tiles.end <= first.end
     }
 
-    /// The tiles' keys, cut at page borders.
+    /// The page that the chunk is.
     #[inline(always)]
-    pub fn spans(&self) -> impl Iterator<Item = PageSpan> + use<> {
-        self.keys.page_spans(self.chunk, &self.tiles)
+    pub fn page(&self) -> PageId {
+        self.keys.page(self.chunk).expect("a chunk of which a row sees something has a page")
     }
 
-    /// The keys of one of the spans, whose page holds `E`.
+    /// The key panels and the value panels of the page, which holds `E`.
     #[inline(always)]
-    pub fn keys_of<E: Stored>(&self, span: &PageSpan) -> Span<'a, E> {
-        span.of_keys(self.keys.panels(span).0, self.keys.layer.layout.k_depth)
-    }
-
-    /// The values of one of the spans, whose page holds `E`.
-    #[inline(always)]
-    pub fn values_of<E: Stored>(&self, span: &PageSpan) -> Span<'a, E> {
-        span.of_values(self.keys.panels(span).1)
-    }
-
-    /// The values of each page.
-    #[inline(always)]
-    pub fn page_values<E: Stored>(&self) -> [&'a [E]; N_NEXT] {
-        self.of_pages(|span| self.values_of(span))
-    }
-
-    /// The keys of each page of the same rows' next chunk, if it is the task's.
-    #[inline(always)]
-    pub fn next_keys<E: Stored>(&self) -> [&'a [E]; N_NEXT] {
-        if self.chunk + 1 == self.keys.task.end_chunk as usize {
-            return [&[]; N_NEXT];
-        }
-        let next = Self::new(self.keys, self.chunk + 1, self.strip.clone());
-        next.of_pages(|span| next.keys_of(span))
-    }
-
-    /// What `part` answers of each page.
-    #[inline(always)]
-    fn of_pages<E: Stored>(&self, part: impl Fn(&PageSpan) -> Span<'a, E>) -> [&'a [E]; N_NEXT] {
-        const { assert!(N_NEXT == CHUNK_PAGES, "a place for each page") };
-        at_once(&[][..], self.spans().map(|span| part(&span).panels)).0
+    pub fn panels<E: Stored>(&self) -> (&'a [E], &'a [E]) {
+        E::panels(self.keys.head(self.page()))
     }
 
     /// Whether values may be no finite numbers.
     #[inline(always)]
     pub fn maybe_not_finite(&self) -> bool {
-        self.spans().any(|span| self.keys.layer.maybe_not_finite(span.page))
+        self.keys.layer.maybe_not_finite(self.page())
     }
-}
-
-/// What there is of each page of a chunk in an array, with `none` behind it, and how much there is.
-#[inline(always)]
-pub fn at_once<T: Copy>(none: T, of_pages: impl Iterator<Item = T>) -> ([T; CHUNK_PAGES], usize) {
-    let (mut all, mut len) = ([none; CHUNK_PAGES], 0);
-    for of_page in of_pages {
-        all[len] = of_page;
-        len += 1;
-    }
-    (all, len)
 }

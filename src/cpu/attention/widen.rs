@@ -1,11 +1,13 @@
 //! Codes on their way to bf16, in which they are exact: so they meet the same products as keys and values of bf16.
 
-use super::keys::CHUNK_PAGES;
+use std::ops::Range;
+
 use super::scratch::Geometry;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::isa::{Isa, Kernel};
+use crate::cpu::pages::{Int8Head, PageLayout};
 use crate::cpu::product::Beside;
-use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
+use crate::spec::contract::{PAGE_LEN, PANEL_COLS, TILE_DEPTH};
 
 /// Codes of a cache line.
 const LINE: usize = 64;
@@ -15,36 +17,88 @@ const STEP_LINES: usize = 16;
 
 /// Room for keys and values that were codes, in the order of a page of bf16; it takes no memory before it is used.
 pub struct Widened {
-    /// `[place_len]` each: a page's key panels or its value panels, of which one is multiplied while the other is filled. Both fit into a first
-    /// cache of 48 KiB for heads of up to 128.
+    /// A part of a page's keys or of its values each ([`Part`]), of which one is multiplied while the other is filled. Both fit into a first cache of 48 KiB
+    /// for heads of up to 128.
     pub turns: [Buffer<u16>; 2],
-    /// `[CHUNK_PAGES][2][place_len]` key panels and value panels of a chunk.
-    chunk: Buffer<u16>,
-    /// Elements of a page's key panels, and as many for its value panels, which are no more.
-    place_len: usize,
+    /// Key panels and value panels of a page.
+    pub page: [Buffer<u16>; 2],
 }
 
 impl Widened {
     /// Room for a head's keys and values.
     pub fn new(geometry: &Geometry) -> Self {
-        let place_len = PAGE_LEN * geometry.head_dim.next_multiple_of(TILE_DEPTH);
+        let (head_dim, k_depth) = (geometry.head_dim, geometry.head_dim.next_multiple_of(TILE_DEPTH));
+        let part_len = (PART_KEYS * k_depth).max(PART_PANELS * PAGE_LEN * PANEL_COLS);
         Self {
-            turns: std::array::from_fn(|_| Buffer::zeroed(place_len)),
-            chunk: Buffer::zeroed(2 * CHUNK_PAGES * place_len),
-            place_len,
+            turns: std::array::from_fn(|_| Buffer::zeroed(part_len)),
+            page: [PAGE_LEN * k_depth, PAGE_LEN * head_dim].map(Buffer::zeroed),
         }
     }
+}
 
-    /// Key panels and value panels of a page of the chunk.
+/// Keys of a part.
+const PART_KEYS: usize = 64;
+
+/// Panels of values of a part.
+const PART_PANELS: usize = 2;
+
+/// What of a page is widened at a time, beside the product with the part before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Keys of the chunk: whole tiles.
+    Keys(Range<usize>),
+    /// Panels of the values.
+    Values(Range<usize>),
+}
+
+impl Part {
+    /// The parts of a unit's tiles: its keys, then its values.
     #[inline(always)]
-    pub fn page(&self, page_in_chunk: usize) -> (&[u16], &[u16]) {
-        self.chunk[2 * page_in_chunk * self.place_len..][..2 * self.place_len].split_at(self.place_len)
+    pub fn all(tiles: Range<usize>, n_panels: usize) -> impl Iterator<Item = Self> {
+        let keys = (tiles.start / PART_KEYS..tiles.end.div_ceil(PART_KEYS))
+            .map(move |i| Self::Keys((i * PART_KEYS).max(tiles.start)..((i + 1) * PART_KEYS).min(tiles.end)));
+        let values = (0..n_panels).step_by(PART_PANELS).map(move |i| Self::Values(i..(i + PART_PANELS).min(n_panels)));
+        keys.chain(values)
+    }
+}
+
+/// A head's part of a page of codes, to be widened part by part.
+pub struct Source<'a> {
+    pub layout: PageLayout,
+    /// Keys that are read.
+    pub tiles: Range<usize>,
+    pub head: Int8Head<'a>,
+    /// The page whose keys are read after this page's values.
+    pub next: Option<Int8Head<'a>>,
+}
+
+impl<'a> Source<'a> {
+    /// All parts in order: the keys, then the values.
+    #[inline(always)]
+    pub fn parts(&self) -> impl Iterator<Item = Part> + use<> {
+        Part::all(self.tiles.clone(), self.layout.head_dim / PANEL_COLS)
     }
 
-    /// [`Widened::page`], to be filled.
+    /// Begins with a part, so that it lies from the beginning of `out` on as in the page. Meanwhile the page's values are asked for, or the next page's
+    /// keys, as far on in them.
     #[inline(always)]
-    pub fn page_mut(&mut self, page_in_chunk: usize) -> (&mut [u16], &mut [u16]) {
-        self.chunk[2 * page_in_chunk * self.place_len..][..2 * self.place_len].split_at_mut(self.place_len)
+    pub fn begin<'w>(&self, part: &Part, out: &'w mut [u16]) -> Widening<'w>
+    where
+        'a: 'w,
+    {
+        match part {
+            Part::Keys(keys) => {
+                let [first, end] = [keys.start, keys.end].map(|key| key * self.layout.k_depth);
+                Widening::new(&self.head.keys[first..end], out, self.head.values.get(first..).unwrap_or_default())
+            }
+            Part::Values(panels) => {
+                // The panels as they lie: from the first one's tiles to the end of the last one's.
+                let [first, last] = [panels.start, panels.end - 1].map(|panel| panel * PAGE_LEN * PANEL_COLS);
+                let within = self.tiles.start * PANEL_COLS..last - first + self.tiles.end * PANEL_COLS;
+                let ahead = self.next.as_ref().and_then(|next| next.keys.get(first..)).unwrap_or_default();
+                Widening::new(&self.head.values[first..][within.clone()], &mut out[within], ahead)
+            }
+        }
     }
 }
 
@@ -124,5 +178,18 @@ impl<I: Isa> Kernel<I> for Lines<'_, '_> {
     #[inline(always)]
     fn run(self, isa: I) {
         self.0.lines(isa, STEP_LINES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Part;
+
+    #[test]
+    fn parts_are_all_keys_and_all_panels() {
+        let parts: Vec<_> = Part::all(32..160, 5).collect();
+        let keys = [32..64, 64..128, 128..160].map(Part::Keys);
+        let values = [0..2, 2..4, 4..5].map(Part::Values);
+        assert_eq!(parts, [keys, values].concat());
     }
 }

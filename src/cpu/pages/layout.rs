@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use crate::cpu::product::Element;
 use crate::error::{Error, Result};
-use crate::spec::contract::{PAGE_LEN, TILE_DEPTH};
+use crate::spec::contract::{PAGE_LEN, PANEL_COLS, TILE_DEPTH};
 use crate::spec::{KvDtype, KvSpec, PageId};
 
 /// Pages that lie together: of each head the keys of so many pages are one run of memory, then their values. The pages of a long sequence mostly
 /// follow each other, and the hardware fetches ahead in a long run as it does not in short ones (DESIGN.md, "Attention's work"); but a page that is written
 /// brings memory for its neighbours, where the operating system gives huge pages.
-const RUN_PAGES: usize = 32;
+const RUN_PAGES: usize = 8;
 
 /// Where things lie in a layer of pages. Lengths and places are in elements: bf16, or bytes where codes are stored.
 #[derive(Clone, Copy)]
@@ -88,11 +88,16 @@ impl PageLayout {
         }
     }
 
-    /// The elements of a page, head by head: keys, values and scales.
-    pub fn parts(self, page: PageId) -> impl Iterator<Item = Range<usize>> {
+    /// Where the first `n_slots` slots of a page lie, and of others no more than lie between: head by head the panels of their keys, then of each panel of
+    /// values the beginning, then the scales.
+    pub fn parts<E: Element>(self, page: PageId, n_slots: usize) -> impl Iterator<Item = Range<usize>> {
+        let keys = n_slots.next_multiple_of(PANEL_COLS) * self.k_depth;
+        let values = n_slots.next_multiple_of(E::INTERLEAVED) * PANEL_COLS;
         (0..self.n_kv_heads).flat_map(move |kv_head| {
-            let HeadPlace { keys, values, scales } = self.head(page, kv_head);
-            [keys..keys + self.k_len(), values..values + self.v_len(), scales..scales + self.scales_len()]
+            let place = self.head(page, kv_head);
+            let part = |first: usize, len: usize| first..first + len;
+            let panels = (0..self.v_len()).step_by(PAGE_LEN * PANEL_COLS).map(move |i| part(place.values + i, values));
+            std::iter::once(part(place.keys, keys)).chain(panels).chain([part(place.scales, self.scales_len())])
         })
     }
 }
@@ -140,7 +145,7 @@ mod tests {
             let spec = KvSpec { n_layers: 1, n_kv_heads: 3, head_dim: 48, dtype };
             let layout = PageLayout::new(&spec, n_pages).unwrap();
             let mut parts: Vec<_> = (0..n_pages as u32)
-                .flat_map(|page| layout.parts(PageId(page)))
+                .flat_map(|page| layout.parts::<u8>(PageId(page), PAGE_LEN))
                 .filter(|part| !part.is_empty())
                 .map(|part| (part.start, part.end))
                 .collect();

@@ -43,11 +43,17 @@ enum Layer {
 }
 
 impl Layer {
-    /// Copies a part to where another begins.
-    fn copy_within(&mut self, from: Range<usize>, to: usize) {
+    /// Copies the first slots of a page to another.
+    fn copy(&mut self, layout: PageLayout, from: PageId, to: PageId, n_slots: usize) {
+        /// The same, of a layer of `E`.
+        fn copy<E: Element>(elements: &mut [E], layout: PageLayout, [from, to]: [PageId; 2], n_slots: usize) {
+            for (from, to) in layout.parts::<E>(from, n_slots).zip(layout.parts::<E>(to, n_slots)) {
+                elements.copy_within(from, to.start);
+            }
+        }
         match self {
-            Self::Bf16(elements) => elements.copy_within(from, to),
-            Self::Int8(bytes) => bytes.copy_within(from, to),
+            Self::Bf16(elements) => copy::<u16>(elements, layout, [from, to], n_slots),
+            Self::Int8(bytes) => copy::<u8>(bytes, layout, [from, to], n_slots),
         }
     }
 }
@@ -179,16 +185,15 @@ impl Pages {
         LayerWriter { layout: self.layout, data, not_finite: &self.not_finite }
     }
 
-    /// Copies a page. Panels interleave slots, so all of it goes; the caller counts on the first slots alone.
-    pub fn copy(&mut self, from: PageId, to: PageId) -> Result<()> {
+    /// Copies the first `n_slots` slots of a page to another.
+    pub fn copy(&mut self, from: PageId, to: PageId, n_slots: usize) -> Result<()> {
         self.check(from)?;
         self.check(to)?;
         for layer in &mut self.layers {
-            for (from, to) in self.layout.parts(from).zip(self.layout.parts(to)) {
-                layer.copy_within(from, to.start);
-            }
+            layer.copy(self.layout, from, to, n_slots);
         }
-        *self.not_finite[to.idx()].get_mut() = *self.not_finite[from.idx()].get_mut();
+        // What was in its other slots is there still.
+        *self.not_finite[to.idx()].get_mut() |= *self.not_finite[from.idx()].get_mut();
         Ok(())
     }
 

@@ -52,7 +52,8 @@ impl<I: Isa> Kernel<I> for StoreToken<'_> {
         let head_dim = writer.layout.head_dim;
         let mut finite = true;
         for (kv_head, (k, v)) in k.chunks_exact(head_dim).zip(v.chunks_exact(head_dim)).enumerate() {
-            let place = HeadSlot { layout: writer.layout, head: writer.layout.head(at.page, kv_head), slot: at.slot_idx };
+            let place =
+                HeadSlot { layout: writer.layout, head: writer.layout.head(at.page, kv_head), slot: at.slot_idx };
             match &writer.data {
                 // SAFETY: nobody else touches this slot, as `StoreToken::new` demands.
                 SharedLayer::Bf16(data) => finite &= unsafe { place.round(isa, data, k, v) },

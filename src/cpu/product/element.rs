@@ -12,11 +12,6 @@ pub trait Element: Plain {
     /// Whether a product takes registers to widen it.
     const WIDENS: bool;
 
-    /// See [`Isa::ASKS_AHEAD`].
-    fn asks_ahead<I: Isa>() -> usize {
-        I::ASKS_AHEAD
-    }
-
     /// Two consecutive rows of a panel as f32, exactly.
     fn rows<I: Isa>(isa: I, x: &[Self; 32]) -> (I::V, I::V);
 
@@ -43,10 +38,6 @@ impl Element for u16 {
 impl Element for u8 {
     const INTERLEAVED: usize = 1;
     const WIDENS: bool = true;
-
-    fn asks_ahead<I: Isa>() -> usize {
-        I::ASKS_CODES_AHEAD
-    }
 
     #[inline(always)]
     fn rows<I: Isa>(isa: I, x: &[u8; 32]) -> (I::V, I::V) {

@@ -1,7 +1,6 @@
 //! The one product: rows times packed panels. Matmul and both halves of attention are made of it.
 
 mod block;
-mod cells;
 mod element;
 mod even;
 mod factor;
@@ -74,7 +73,7 @@ impl SumLayout {
     }
 }
 
-/// Panels in one place of memory: a part of the depth, or of the columns.
+/// What rows and panels meet along.
 #[derive(Clone, Copy)]
 pub struct Span<'a, E> {
     /// First element of each row of the left operand to use; a multiple of 32.
@@ -85,27 +84,10 @@ pub struct Span<'a, E> {
     pub panels: &'a [E],
 }
 
-impl<E> Span<'_, E> {
-    /// Nothing.
-    pub const NONE: Self = Self { first_k: 0, depth: 0, panels: &[] };
-}
-
-/// What the spans of a product are parts of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Along {
-    /// Of the depth: each span has all panels, and each sum goes through all spans.
-    Depth,
-    /// Of the columns: each span has the whole depth of so many panels, the last one perhaps of fewer. For up to [`ASKING_ROWS`] rows and panels that
-    /// are widened, on tables with [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD).
-    Columns(usize),
-}
-
-/// How many places of memory a product can name that are read after it.
-pub const N_NEXT: usize = 4;
-
-/// Rows up to which a product waits for memory enough to ask ahead, on tables that do, and up to which those with AVX-512 multiply
-/// codes as they lie. On `avx2` up to 16 rows of a matmul gain a tenth or two by asking; 24 and 32 gain less, attention's strips nothing from 16 on, and hundreds of rows may lose a tenth.
-pub const ASKING_ROWS: usize = 16;
+/// Rows up to which a product waits for memory more than for arithmetic: tables that ask ahead do so, and those with AVX-512 multiply codes as they lie. On
+/// `avx2` up to 16 rows of a matmul gain a tenth or two by asking; 24 and 32 gain less, attention's strips nothing from 16 on, and hundreds of rows may
+/// lose a tenth.
+pub const FEW_ROWS: usize = 16;
 
 /// Work that is done beside a product on tiles, which leave most of a core to vectors.
 pub trait Beside {
@@ -114,9 +96,8 @@ pub trait Beside {
     fn step(&mut self);
 }
 
-/// `out[r, p * 16 + c] (+)= sum over spans, then k, of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and `n_panels` panels of
-/// 16 columns. Each sum is taken span by span in ascending k, in steps as the table has them (one, a pair, a tile), from zero or from what `out` holds. (Along columns the sum is over the one span that has
-/// the panel.)
+/// `out[r, p * 16 + c] (+)= sum over k of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and `n_panels` panels of 16 columns. Each
+/// sum is taken in ascending k, in steps as the table has them (one, a pair, a tile), from zero or from what `out` holds.
 pub struct Product<'a, L, E> {
     /// The left operand, in the layout of [`LhsElement`], rows `lhs_depth` long.
     pub lhs: &'a [L],
@@ -126,17 +107,12 @@ pub struct Product<'a, L, E> {
     pub first_row: usize,
     /// Rows to compute.
     pub n_rows: usize,
-    /// The parts of the depth or of the columns, at least one.
-    pub spans: &'a [Span<'a, E>],
-    /// Which of the two.
-    pub along: Along,
+    /// The depth, and the panels.
+    pub span: Span<'a, E>,
     /// Elements from one panel to the next.
     pub panel_stride: usize,
     /// Panels to compute.
     pub n_panels: usize,
-    /// What is read after these panels and comes from memory, place by place in this order: a hint, for tables with
-    /// [`Isa::ASKS_AHEAD`](super::isa::Isa::ASKS_AHEAD). Of each place as much is asked for as a panel here is long.
-    pub next: [&'a [E]; N_NEXT],
     /// The result.
     pub out: &'a mut [f32],
     /// Where its elements lie; plain vectors take rows alone.
@@ -151,36 +127,16 @@ pub struct Product<'a, L, E> {
     pub finished: Option<SharedRows<'a>>,
 }
 
-impl<L, E> Product<'_, L, E> {
-    /// Panels of each span; the last one has fewer along columns, perhaps.
-    #[inline(always)]
-    fn span_panels(&self) -> usize {
-        match self.along {
-            Along::Depth => self.n_panels,
-            Along::Columns(n) => n.min(self.n_panels),
-        }
-    }
-}
-
 impl<L: LhsElement, E> Product<'_, L, E> {
     /// Panics unless every element that the product touches lies inside its slice; tiles rest on it, which are loaded unchecked.
     #[inline(always)]
     pub fn check(&self) {
-        assert!(self.n_rows > 0 && self.n_panels > 0 && !self.spans.is_empty(), "an empty product");
+        let Span { first_k, depth, panels } = self.span;
+        assert!(self.n_rows > 0 && self.n_panels > 0 && depth > 0, "an empty product");
         assert!(self.first_row.is_multiple_of(L::ROW_BLOCK));
         assert!(L::buffer_len(self.first_row + self.n_rows, self.lhs_depth) <= self.lhs.len());
-        for (i, Span { first_k, depth, panels }) in self.spans.iter().enumerate() {
-            assert!(*depth > 0 && depth.is_multiple_of(32) && first_k.is_multiple_of(32));
-            assert!(first_k + depth <= self.lhs_depth);
-            let n_panels = match self.along {
-                Along::Depth => self.n_panels,
-                Along::Columns(n) => n.min(self.n_panels.saturating_sub(i * n)),
-            };
-            assert!(n_panels > 0 && (n_panels - 1) * self.panel_stride + depth * 16 <= panels.len());
-        }
-        if let Along::Columns(n) = self.along {
-            assert!(self.n_panels <= n * self.spans.len(), "more panels than the spans have");
-        }
+        assert!(depth.is_multiple_of(32) && first_k.is_multiple_of(32) && first_k + depth <= self.lhs_depth);
+        assert!((self.n_panels - 1) * self.panel_stride + depth * 16 <= panels.len());
         match self.layout {
             SumLayout::Rows { stride } => assert!(self.n_panels * 16 <= stride),
             // Tiles are whole, whatever rows are asked for.

@@ -4,8 +4,7 @@
 //! ([`Factor`]).
 
 use super::factor::Factor;
-use super::sweeps::TALLEST;
-use super::{ASKING_ROWS, Along, Element, Product, Span};
+use super::{Element, FEW_ROWS, Product, Span};
 use crate::cpu::isa::{Isa, Kernel};
 use crate::spec::contract::TILE_DEPTH;
 
@@ -37,17 +36,7 @@ impl<L, E: Element> Product<'_, L, E> {
     {
         self.check();
         assert!(self.finished.is_none(), "plain vectors store sums alone");
-        let (is_wide, n_spans) = (I::ACCUMULATORS >= 24, self.spans.len());
-        if I::ASKS_AHEAD > 0 && E::WIDENS && self.n_rows <= ASKING_ROWS && (n_spans > 1 || !is_wide) {
-            if is_wide {
-                self.sweep_even::<I, TALLEST, true>(isa);
-            } else {
-                self.sweep_even::<I, WIDENED_ROWS, true>(isa);
-            }
-        } else {
-            assert!(self.along == Along::Depth || n_spans == 1, "columns of several spans are for few rows");
-            self.in_depth_blocks(isa);
-        }
+        self.in_depth_blocks(isa);
     }
 
     /// By one part of the depth after the other, so that what many rows read of it stays in a cache.
@@ -56,23 +45,19 @@ impl<L, E: Element> Product<'_, L, E> {
     where
         L: Factor<I, E>,
     {
-        for (i, span) in self.spans.iter().enumerate() {
-            let n_blocks =
-                if self.n_rows < BLOCKED_ROWS { 1 } else { span.depth.div_ceil(BLOCK_BYTES / size_of::<[E; 16]>()) };
-            for block in 0..n_blocks {
-                let [first, end] = [block, block + 1].map(|i| (i * span.depth / n_blocks).next_multiple_of(TILE_DEPTH));
-                let part =
-                    Span { first_k: span.first_k + first, depth: end - first, panels: &span.panels[first * 16..] };
-                let mut of_part = Product {
-                    spans: &[part],
-                    out: &mut *self.out,
-                    accumulate: self.accumulate || i > 0 || block > 0,
-                    beside: None,
-                    finished: None,
-                    ..*self
-                };
-                of_part.in_registers(isa);
-            }
+        let Span { first_k, depth, panels } = self.span;
+        let n_blocks = if self.n_rows < BLOCKED_ROWS { 1 } else { depth.div_ceil(BLOCK_BYTES / size_of::<[E; 16]>()) };
+        for block in 0..n_blocks {
+            let [first, end] = [block, block + 1].map(|i| (i * depth / n_blocks).next_multiple_of(TILE_DEPTH));
+            let mut of_part = Product {
+                span: Span { first_k: first_k + first, depth: end - first, panels: &panels[first * 16..] },
+                out: &mut *self.out,
+                accumulate: self.accumulate || block > 0,
+                beside: None,
+                finished: None,
+                ..*self
+            };
+            of_part.in_registers(isa);
         }
     }
 
@@ -83,7 +68,10 @@ impl<L, E: Element> Product<'_, L, E> {
         L: Factor<I, E>,
     {
         match I::ACCUMULATORS {
-            24.. => self.sweep_tall(isa),
+            24.. => self.sweep_wide(isa),
+            6.. if I::ASKS_AHEAD && E::WIDENS && self.n_rows <= FEW_ROWS => {
+                self.sweep_even::<I, WIDENED_ROWS, true>(isa);
+            }
             6.. if E::WIDENS => self.sweep_even::<I, WIDENED_ROWS, false>(isa),
             // f32 needs no registers to be widened.
             6.. => self.sweep_even::<I, 6, false>(isa),

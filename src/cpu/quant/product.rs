@@ -10,7 +10,7 @@ use super::rows::QuantRows;
 use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::matrix::Block;
-use crate::cpu::product::{ASKING_ROWS, EvenBlocks, even_blocks};
+use crate::cpu::product::{EvenBlocks, FEW_ROWS, even_blocks};
 use crate::spec::contract::PANEL_COLS;
 
 /// `out[r, c] = sum over groups of lhs_scale * (scale * dot + minimum * lhs_sum)` for the rows and panels of a block, in the contract's order.
@@ -91,7 +91,7 @@ impl QuantProduct<'_> {
         EvenBlocks { len, rows }: &EvenBlocks,
         panel: usize,
     ) {
-        match (len, self.block.n_rows <= ASKING_ROWS) {
+        match (len, self.block.n_rows <= FEW_ROWS) {
             (2, _) => self.blocks::<D, C, 2, PANELS, true>(dots, rows, panel),
             (3, true) => self.blocks::<D, C, 3, PANELS, true>(dots, rows, panel),
             (3, false) => self.blocks::<D, C, 3, PANELS, false>(dots, rows, panel),

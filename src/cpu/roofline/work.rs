@@ -4,7 +4,7 @@ use super::sample::Work;
 use crate::cpu::buffer::Buffer;
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::product::{Along, N_NEXT, Product, Span, SumLayout};
+use crate::cpu::product::{Product, Span, SumLayout};
 
 /// Panels and depth of a product whose operands stay in the first cache; its rows are those of attention, as long as they fit.
 const L1_PANELS: usize = 4;
@@ -71,11 +71,9 @@ impl<I: Isa> Kernel<I> for Repeat<'_, I::Lhs> {
                 lhs_depth: L1_DEPTH,
                 first_row: 0,
                 n_rows: l1_rows::<I>(),
-                spans: &[Span { first_k: 0, depth: L1_DEPTH, panels: self.panels }],
-                along: Along::Depth,
+                span: Span { first_k: 0, depth: L1_DEPTH, panels: self.panels },
                 panel_stride: L1_DEPTH * 16,
                 n_panels: L1_PANELS,
-                next: [&[]; N_NEXT],
                 out: &mut *self.out,
                 layout: SumLayout::Rows { stride: L1_PANELS * 16 },
                 accumulate: false,

@@ -3,11 +3,11 @@
 use std::arch::asm;
 
 use super::Amx;
-use super::amx_sweep::{MAX_SPANS, Sums, Sweep, TILE_BYTES, TileDots, TileSpan};
+use super::amx_sweep::{Sums, Sweep, TILE_BYTES, TileDots, TileSpan};
 use super::tile::{TILE, dot_tiles};
 use crate::cpu::isa::Kernel;
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::product::{Along, Product, Span};
+use crate::cpu::product::{Product, Span};
 
 /// Depth of a bf16 tile.
 const TILE_DEPTH: usize = 32;
@@ -29,16 +29,18 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
     #[inline(always)]
     fn run(self, _: Amx) {
         self.check();
-        assert_eq!(self.along, Along::Depth, "tiles go along the depth");
         // So `out` has all sixteen rows of each tile; what unused ones hold nobody reads.
         assert!(self.layout.has_whole_tiles() || self.n_rows.is_multiple_of(TILE), "rows in tiles");
         assert!(self.finished.is_none() || self.n_rows.is_multiple_of(TILE), "finished rows in tiles");
-        let mut spans = [TileSpan::NONE; MAX_SPANS];
-        for (tiles, span) in spans.iter_mut().zip(self.spans) {
-            *tiles = self.tiles(span);
-        }
+        let Span { first_k, depth, panels } = self.span;
+        let lhs = <u16 as LhsElement>::index(self.first_row, first_k, self.lhs_depth);
+        const { assert!(TILE_BYTES == size_of::<u16>() * TILE * TILE_DEPTH) };
         let sweep = Sweep {
-            spans: &spans[..self.spans.len()],
+            span: TileSpan {
+                lhs: self.lhs[lhs..].as_ptr().cast(),
+                panels: panels.as_ptr().cast(),
+                n_tiles: depth / TILE_DEPTH,
+            },
             row_tile_bytes: TILE * size_of::<u16>() * self.lhs_depth,
             n_row_tiles: self.n_rows.div_ceil(TILE),
             panel_bytes: size_of::<u16>() * self.panel_stride,
@@ -47,23 +49,9 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
             accumulate: self.accumulate,
             finished: self.finished.as_ref(),
         };
-        // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles for at least so many rows. `check` has found each span's part
+        // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles for at least so many rows. `check` has found the span's part
         // of the rows, of the panels, and the sums inside of their slices, and those are whole tiles; `out` and the finished rows are this product's
         // alone.
         unsafe { sweep.run(&mut Bf16, self.beside) }
-    }
-}
-
-impl Product<'_, u16, u16> {
-    /// Where a span's tiles begin.
-    #[inline(always)]
-    fn tiles(&self, span: &Span<'_, u16>) -> TileSpan {
-        let lhs = <u16 as LhsElement>::index(self.first_row, span.first_k, self.lhs_depth);
-        const { assert!(TILE_BYTES == size_of::<u16>() * TILE * TILE_DEPTH) };
-        TileSpan {
-            lhs: self.lhs[lhs..].as_ptr().cast(),
-            panels: span.panels.as_ptr().cast(),
-            n_tiles: span.depth / TILE_DEPTH,
-        }
     }
 }

@@ -31,11 +31,6 @@ macro_rules! forward_vectors {
         }
 
         #[inline(always)]
-        fn ask<T>(self, x: &T) {
-            self.$of.ask(x);
-        }
-
-        #[inline(always)]
         fn prefetch_far<T>(self, x: &T) {
             self.$of.prefetch_far(x);
         }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::spec::PageId;
-use crate::spec::contract::PAGE_LEN;
 
 /// Sequences that share `shared` chunks and have `own` more each.
 struct Forks {
@@ -13,9 +12,8 @@ struct Forks {
 /// Makes the plan, and asks of it that every row meets every chunk once and that there was room for everything.
 fn check(geometry: &Geometry, n_threads: usize, block_rows: usize, forks: &Forks) {
     let Forks { n_seqs, n_rows, shared, own } = *forks;
-    let pages_per_chunk = CHUNK_LEN / PAGE_LEN;
-    let (n_shared, n_pages) = (shared * pages_per_chunk, (shared + own) * pages_per_chunk);
-    let page = |seq: usize, i: usize| PageId((if i < n_shared { i } else { i + seq * n_pages }) as u32);
+    let n_pages = shared + own;
+    let page = |seq: usize, i: usize| PageId((if i < shared { i } else { i + seq * n_pages }) as u32);
     let pages: Vec<PageId> = (0..n_seqs).flat_map(|seq| (0..n_pages).map(move |i| page(seq, i))).collect();
     let offsets = |step: usize| (0..=n_seqs).map(|seq| (seq * step) as u32).collect::<Vec<_>>();
     let len = (shared + own) * CHUNK_LEN;

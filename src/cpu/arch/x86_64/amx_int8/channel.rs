@@ -74,7 +74,7 @@ pub fn sweep(isa: Avx512, args: QuantProduct<'_>) {
     };
     const { assert!(TILE_BYTES == TILE_ROWS * TILE_CODES) };
     let sweep = Sweep {
-        spans: &[span],
+        span,
         row_tile_bytes: row_tile_codes(weights),
         n_row_tiles: block.n_rows.div_ceil(TILE_ROWS),
         panel_bytes: size_of::<Line>() * weights.panel_lines(),

@@ -27,9 +27,9 @@ struct Lines {
 impl Ahead {
     /// What the block at `row_tile` and `panel` asks for: its share, so that all blocks which pass meanwhile ask for everything.
     #[inline(always)]
-    pub fn of(sweep: &Sweep<'_>, row_tile: usize, panel: usize, depth: Depth<'_>) -> Self {
+    pub fn of(sweep: &Sweep<'_>, row_tile: usize, panel: usize, depth: Depth) -> Self {
         let mut ahead = Self { rows: Lines::NONE, panels: Lines::NONE };
-        let span = &depth.spans[0];
+        let span = &depth.span;
         let n_tiles = span.n_tiles;
         let next_depth = n_tiles * TILE_BYTES;
         let next_row_tile = match row_tile + 2 {

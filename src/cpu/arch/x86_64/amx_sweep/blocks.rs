@@ -36,7 +36,7 @@ impl<D: TileDots> Blocks<'_, D> {
     /// # Safety
     /// As [`Sweep::run`].
     #[inline(always)]
-    pub unsafe fn rows(&mut self, depth: Depth<'_>) {
+    pub unsafe fn rows(&mut self, depth: Depth) {
         let n_row_tiles = self.sweep.n_row_tiles;
         // SAFETY: passed on to the caller; all row tiles are below their number.
         unsafe {
@@ -59,7 +59,7 @@ impl<D: TileDots> Blocks<'_, D> {
     /// # Safety
     /// As [`Sweep::run`].
     #[inline(always)]
-    unsafe fn panels<const ROWS: usize>(&mut self, row_tile: usize, depth: Depth<'_>) {
+    unsafe fn panels<const ROWS: usize>(&mut self, row_tile: usize, depth: Depth) {
         let n_panels = self.sweep.n_panels;
         // SAFETY: as above; all panels are below their number.
         unsafe {
@@ -80,11 +80,11 @@ impl<D: TileDots> Blocks<'_, D> {
     /// # Safety
     /// As [`Sweep::run`].
     #[inline(always)]
-    unsafe fn one_row_tile(&mut self, depth: Depth<'_>) {
+    unsafe fn one_row_tile(&mut self, depth: Depth) {
         let n_panels = self.sweep.n_panels;
         // SAFETY: as above.
         unsafe {
-            let (mut panel, is_short) = (0, depth.spans[0].n_tiles <= SHORT_TILES);
+            let (mut panel, is_short) = (0, depth.span.n_tiles <= SHORT_TILES);
             while panel + 4 <= n_panels && !is_short {
                 self.one_by_four(panel, depth);
                 panel += 4;
@@ -108,7 +108,7 @@ impl<D: TileDots> Blocks<'_, D> {
         &mut self,
         row_tile: usize,
         panel: usize,
-        depth: Depth<'_>,
+        depth: Depth,
         turn: Turn,
     ) {
         // Of what is not there, the first stands in and is not used.
@@ -143,31 +143,30 @@ impl<D: TileDots> Blocks<'_, D> {
         &mut self,
         row_tile: usize,
         panel: usize,
-        depth: Depth<'_>,
+        depth: Depth,
         mut beside: impl FnMut(&mut Self),
     ) {
         let sweep = self.sweep;
-        for span in depth.spans {
-            let [a0, a1] = [row_tile, row_tile + ROWS - 1].map(|row_tile| sweep.lhs(row_tile, span));
-            let [b0, b1] = [panel, panel + PANELS - 1].map(|panel| sweep.panel(panel, span));
-            for t in (0..span.n_tiles).map(|t| t * TILE_BYTES) {
-                // SAFETY: passed on to the caller; tile `t` of each of these is one of the span's.
-                unsafe {
-                    load!("4", a0.add(t), STRIDE);
-                    load!("6", b0.add(t), STRIDE);
-                    D::dot::<0, 4, 6>();
-                    if PANELS > 1 {
-                        load!("7", b1.add(t), STRIDE);
-                        D::dot::<1, 4, 7>();
-                    }
-                    beside(self);
-                    if ROWS > 1 {
-                        load!("5", a1.add(t), STRIDE);
-                        D::dot::<2, 5, 6>();
-                    }
-                    if ROWS > 1 && PANELS > 1 {
-                        D::dot::<3, 5, 7>();
-                    }
+        let span = &depth.span;
+        let [a0, a1] = [row_tile, row_tile + ROWS - 1].map(|row_tile| sweep.lhs(row_tile, span));
+        let [b0, b1] = [panel, panel + PANELS - 1].map(|panel| sweep.panel(panel, span));
+        for t in (0..span.n_tiles).map(|t| t * TILE_BYTES) {
+            // SAFETY: passed on to the caller; tile `t` of each of these is one of the span's.
+            unsafe {
+                load!("4", a0.add(t), STRIDE);
+                load!("6", b0.add(t), STRIDE);
+                D::dot::<0, 4, 6>();
+                if PANELS > 1 {
+                    load!("7", b1.add(t), STRIDE);
+                    D::dot::<1, 4, 7>();
+                }
+                beside(self);
+                if ROWS > 1 {
+                    load!("5", a1.add(t), STRIDE);
+                    D::dot::<2, 5, 6>();
+                }
+                if ROWS > 1 && PANELS > 1 {
+                    D::dot::<3, 5, 7>();
                 }
             }
         }
@@ -178,29 +177,28 @@ impl<D: TileDots> Blocks<'_, D> {
     /// # Safety
     /// As [`Sweep::run`].
     #[inline(always)]
-    unsafe fn one_by_four(&mut self, panel: usize, depth: Depth<'_>) {
+    unsafe fn one_by_four(&mut self, panel: usize, depth: Depth) {
         let sweep = self.sweep;
         let tiles = [0, 1, 2, 3].map(|p| (0, panel + p));
         let sums = tiles.map(|(row_tile, panel)| sweep.sums.tile(row_tile, panel));
         // SAFETY: as in `block`.
         unsafe { start_four(&sums, [true; 4], depth.from_zero) };
-        for span in depth.spans {
-            let a = sweep.lhs(0, span);
-            let b = [0, 1, 2, 3].map(|p| sweep.panel(panel + p, span));
-            for t in (0..span.n_tiles).map(|t| t * TILE_BYTES) {
-                // SAFETY: as in `block`.
-                unsafe {
-                    load!("4", a.add(t), STRIDE);
-                    load!("5", b[0].add(t), STRIDE);
-                    D::dot::<0, 4, 5>();
-                    load!("6", b[1].add(t), STRIDE);
-                    D::dot::<1, 4, 6>();
-                    self.step_beside();
-                    load!("7", b[2].add(t), STRIDE);
-                    D::dot::<2, 4, 7>();
-                    load!("5", b[3].add(t), STRIDE);
-                    D::dot::<3, 4, 5>();
-                }
+        let span = &depth.span;
+        let a = sweep.lhs(0, span);
+        let b = [0, 1, 2, 3].map(|p| sweep.panel(panel + p, span));
+        for t in (0..span.n_tiles).map(|t| t * TILE_BYTES) {
+            // SAFETY: as in `block`.
+            unsafe {
+                load!("4", a.add(t), STRIDE);
+                load!("5", b[0].add(t), STRIDE);
+                D::dot::<0, 4, 5>();
+                load!("6", b[1].add(t), STRIDE);
+                D::dot::<1, 4, 6>();
+                self.step_beside();
+                load!("7", b[2].add(t), STRIDE);
+                D::dot::<2, 4, 7>();
+                load!("5", b[3].add(t), STRIDE);
+                D::dot::<3, 4, 5>();
             }
         }
         // SAFETY: as in `block`.
@@ -213,32 +211,31 @@ impl<D: TileDots> Blocks<'_, D> {
     /// # Safety
     /// As [`Sweep::run`].
     #[inline(always)]
-    unsafe fn one_by_two(&mut self, panel: usize, depth: Depth<'_>) {
+    unsafe fn one_by_two(&mut self, panel: usize, depth: Depth) {
         let sweep = self.sweep;
         let (tiles, used) = ([0, 1, 1, 1].map(|p| (0, panel + p)), [true, true, false, false]);
         let sums = tiles.map(|(row_tile, panel)| sweep.sums.tile(row_tile, panel));
         // SAFETY: as in `block`.
         unsafe { start_four(&sums, used, depth.from_zero) };
-        for span in depth.spans {
-            let a = sweep.lhs(0, span);
-            let b = [0, 1].map(|p| sweep.panel(panel + p, span));
-            for t in (0..span.n_tiles).step_by(2) {
-                let (this, next) = (t * TILE_BYTES, (t + 1) * TILE_BYTES);
-                // SAFETY: as in `block`.
-                unsafe {
-                    load!("4", a.add(this), STRIDE);
-                    load!("5", b[0].add(this), STRIDE);
-                    D::dot::<0, 4, 5>();
-                    load!("6", b[1].add(this), STRIDE);
-                    D::dot::<1, 4, 6>();
-                    self.step_beside();
-                    if t + 1 < span.n_tiles {
-                        load!("2", a.add(next), STRIDE);
-                        load!("7", b[0].add(next), STRIDE);
-                        D::dot::<0, 2, 7>();
-                        load!("5", b[1].add(next), STRIDE);
-                        D::dot::<1, 2, 5>();
-                    }
+        let span = &depth.span;
+        let a = sweep.lhs(0, span);
+        let b = [0, 1].map(|p| sweep.panel(panel + p, span));
+        for t in (0..span.n_tiles).step_by(2) {
+            let (this, next) = (t * TILE_BYTES, (t + 1) * TILE_BYTES);
+            // SAFETY: as in `block`.
+            unsafe {
+                load!("4", a.add(this), STRIDE);
+                load!("5", b[0].add(this), STRIDE);
+                D::dot::<0, 4, 5>();
+                load!("6", b[1].add(this), STRIDE);
+                D::dot::<1, 4, 6>();
+                self.step_beside();
+                if t + 1 < span.n_tiles {
+                    load!("2", a.add(next), STRIDE);
+                    load!("7", b[0].add(next), STRIDE);
+                    D::dot::<0, 2, 7>();
+                    load!("5", b[1].add(next), STRIDE);
+                    D::dot::<1, 2, 5>();
                 }
             }
         }
@@ -259,13 +256,7 @@ impl<D: TileDots> Blocks<'_, D> {
     /// # Safety
     /// As [`Sweep::run`].
     #[inline(always)]
-    unsafe fn end(
-        &mut self,
-        tiles: [(usize, usize); 4],
-        used: [bool; 4],
-        depth: Depth<'_>,
-        next: Option<[SumTile; 4]>,
-    ) {
+    unsafe fn end(&mut self, tiles: [(usize, usize); 4], used: [bool; 4], depth: Depth, next: Option<[SumTile; 4]>) {
         let sums = tiles.map(|(row_tile, panel)| self.sweep.sum_after(row_tile, panel, depth));
         // SAFETY: passed on to the caller, whose sums and finished rows these are.
         unsafe {

@@ -25,10 +25,8 @@ const STRIDE: usize = 64;
 const BLOCK_TILES: usize = 8;
 /// Row tiles from which a product goes by depth blocks.
 const BLOCKED_ROW_TILES: usize = 4;
-/// Tiles of a short panel at most, 8 KiB: a page's keys have as many with heads of 256, and its values fewer.
+/// Tiles of a short panel at most, 8 KiB: a page's values have as many, and its keys with heads of 256.
 const SHORT_TILES: usize = 8;
-/// Most spans of a product: the pages of a chunk.
-pub const MAX_SPANS: usize = 4;
 
 /// What is multiplied.
 pub trait TileDots {
@@ -46,7 +44,7 @@ pub trait TileDots {
     unsafe fn finish(&mut self, _sums: &SumTile, _row_tile: usize, _panel: usize) {}
 }
 
-/// A part of the depth: from where on its tiles lie, those of the first row tile and those of the first panel.
+/// The depth, or a part of it: from where on its tiles lie, those of the first row tile and those of the first panel.
 #[derive(Clone, Copy)]
 pub struct TileSpan {
     pub lhs: *const u8,
@@ -55,9 +53,6 @@ pub struct TileSpan {
 }
 
 impl TileSpan {
-    /// No tiles.
-    pub const NONE: Self = Self { lhs: std::ptr::null(), panels: std::ptr::null(), n_tiles: 0 };
-
     /// Tiles `first..end` along the depth.
     #[inline(always)]
     fn part(&self, first: usize, end: usize) -> Self {
@@ -68,7 +63,7 @@ impl TileSpan {
 
 /// A product: all row tiles by all panels.
 pub struct Sweep<'a> {
-    pub spans: &'a [TileSpan],
+    pub span: TileSpan,
     /// From one row tile to the next.
     pub row_tile_bytes: usize,
     pub n_row_tiles: usize,
@@ -82,10 +77,10 @@ pub struct Sweep<'a> {
     pub finished: Option<&'a SharedRows<'a>>,
 }
 
-/// Some of the spans, or a part of one.
+/// The span, or a part of it.
 #[derive(Clone, Copy)]
-struct Depth<'a> {
-    spans: &'a [TileSpan],
+struct Depth {
+    span: TileSpan,
     /// Whether sums begin at zero here.
     from_zero: bool,
     /// Whether they are finished here.
@@ -98,20 +93,23 @@ impl Sweep<'_> {
     /// Runs it, with `beside` between its products where it does not go by depth blocks.
     ///
     /// # Safety
-    /// The tiles are configured for as many rows as the product has or more, for sixteen if `D::finish` reads sums; every tile of the spans' row tiles and
+    /// The tiles are configured for as many rows as the product has or more, for sixteen if `D::finish` reads sums; every tile of the span's row tiles and
     /// panels may be read; the sums of every row tile and panel are whole tiles that are this product's alone, and so are the finished rows, if any.
     #[inline(always)]
     pub unsafe fn run<D: TileDots>(&self, dots: &mut D, beside: Option<&mut dyn Beside>) {
-        let blocked = self.spans.len() == 1 && self.n_row_tiles >= BLOCKED_ROW_TILES;
-        let n_tiles = self.spans[0].n_tiles;
-        let n_blocks = if blocked { ((n_tiles + BLOCK_TILES / 2) / BLOCK_TILES).max(1) } else { 1 };
+        let n_tiles = self.span.n_tiles;
+        let is_blocked = self.n_row_tiles >= BLOCKED_ROW_TILES;
+        let n_blocks = if is_blocked { ((n_tiles + BLOCK_TILES / 2) / BLOCK_TILES).max(1) } else { 1 };
         let mut blocks = Blocks { sweep: self, dots, beside: beside.map(|beside| beside as _) };
         for block in 0..n_blocks {
             let (first, end) = (block * n_tiles / n_blocks, (block + 1) * n_tiles / n_blocks);
-            let part = [self.spans[0].part(first, end)];
-            let spans = if blocked { &part } else { self.spans };
             let (is_first, is_last) = (block == 0, block + 1 == n_blocks);
-            let depth = Depth { spans, from_zero: !self.accumulate && is_first, is_last, is_part: n_blocks > 1 };
+            let depth = Depth {
+                span: self.span.part(first, end),
+                from_zero: !self.accumulate && is_first,
+                is_last,
+                is_part: n_blocks > 1,
+            };
             // SAFETY: passed on to the caller.
             unsafe { blocks.rows(depth) };
         }
@@ -131,7 +129,7 @@ impl Sweep<'_> {
 
     /// Where a tile of the sums goes once all of this depth is in it.
     #[inline(always)]
-    fn sum_after(&self, row_tile: usize, panel: usize, depth: Depth<'_>) -> SumTile {
+    fn sum_after(&self, row_tile: usize, panel: usize, depth: Depth) -> SumTile {
         match self.finished {
             Some(rows) if depth.is_last => SumTile::finished(rows, row_tile, panel),
             _ => self.sums.tile(row_tile, panel),

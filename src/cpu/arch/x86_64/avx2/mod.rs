@@ -78,7 +78,7 @@ impl Isa for Avx2 {
     const ACCUMULATORS: usize = 6;
     const ATTENTION_ROWS: usize = 32;
     // Two or three panels of the keys and values of most heads.
-    const ASKS_AHEAD: usize = 6 << 10;
+    const ASKS_AHEAD: bool = true;
     const CODE_ROWS: usize = usize::MAX;
     const TASK_PANELS: usize = 12;
     const MIN_TASK_PANELS: usize = 6;

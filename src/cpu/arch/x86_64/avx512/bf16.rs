@@ -10,7 +10,7 @@ use super::Avx512;
 use crate::cpu::arch::x86_64::forward::forward_vectors;
 use crate::cpu::arch::x86_64::require;
 use crate::cpu::isa::{Bf16Pairs, Isa, Kernel, Target};
-use crate::cpu::product::{ASKING_ROWS, PairElement, Product};
+use crate::cpu::product::{FEW_ROWS, PairElement, Product};
 use crate::cpu::quant::QuantProduct;
 
 /// Proof that this CPU has AVX-512 F, BW and BF16: only [`Avx512Bf16::features`] makes one.
@@ -56,9 +56,7 @@ impl Isa for Avx512Bf16 {
     const ACCUMULATORS: usize = Avx512::ACCUMULATORS;
     const ATTENTION_ROWS: usize = 32;
     const ATTENTION_STRIPS: usize = 4;
-    const ASKS_AHEAD: usize = Avx512::ASKS_AHEAD;
-    const ASKS_CODES_AHEAD: usize = Avx512::ASKS_CODES_AHEAD;
-    const CODE_ROWS: usize = ASKING_ROWS;
+    const CODE_ROWS: usize = FEW_ROWS;
     // A depth block of a task's rows and panels is 0.7 MiB, which a second cache of 1 MiB holds: 8% faster at 2,048 rows of 4,096 x 4,096 than 96 rows by 6.
     const TASK_PANELS: usize = 12;
     const MIN_TASK_PANELS: usize = 6;

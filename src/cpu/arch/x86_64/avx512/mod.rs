@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use self::vnni::Vnni;
 use super::{Avx2, prefetch, require};
 use crate::cpu::isa::{Isa, Kernel, Target};
-use crate::cpu::product::{ASKING_ROWS, Element, Product};
+use crate::cpu::product::{Element, FEW_ROWS, Product};
 use crate::cpu::quant::QuantProduct;
 
 /// Proof that this CPU has AVX-512 F and BW: only [`Isa::detect`] makes one.
@@ -72,9 +72,7 @@ impl Isa for Avx512 {
     const ATTENTION_ROWS: usize = 24;
     const ATTENTION_STRIPS: usize = 4;
     // Three panels of the keys of most heads.
-    const ASKS_AHEAD: usize = 10 << 10;
-    const ASKS_CODES_AHEAD: usize = 6 << 10;
-    const CODE_ROWS: usize = ASKING_ROWS;
+    const CODE_ROWS: usize = FEW_ROWS;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
 
@@ -209,12 +207,6 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn prefetch_far<T>(self, x: &T) {
-        prefetch::far(x);
-    }
-
-    // From the second cache: the first has few requests under way at once, and each of them keeps its place until memory answers.
-    #[inline(always)]
-    fn ask<T>(self, x: &T) {
         prefetch::far(x);
     }
 
