@@ -17,14 +17,15 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use longhaul::backend::Backend;
 use longhaul::cpu::trial::{AttentionShape, AttentionTrial, Heads, Trial};
 use longhaul::spec::KvDtype;
+use longhaul::spec::contract::PAGE_LEN;
 use longhaul::{cpu, reference};
 use ndarray::{Array3, s};
 
 const APPENDED: [usize; 8] = [128, 256, 512, 700, 1_000, 2_000, 4_000, 16_000];
 const CONTEXTS: [usize; 6] = [8_000, 32_000, 64_000, 104_000, 131_000, 234_000];
 const BATCHES: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// 15k in whole pages of 64.
-const SHARED: usize = 234 * 64;
+/// 15k in whole pages.
+const SHARED: usize = 15_000 / PAGE_LEN * PAGE_LEN;
 const PREFILLS: [usize; 3] = [512, 2_000, 8_000];
 
 /// What runs when nothing is selected.

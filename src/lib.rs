@@ -38,7 +38,7 @@
 //! | `head_dim` | elements of a head |
 //! | `d_model`, `d_ff`, `vocab` | width of the residual stream, width inside the MLP, number of tokens there are |
 //! | `page_len`, `n_pages` | tokens of a KV page, pages of a pool |
-//! | `chunk_len` | tokens of an attention chunk, a multiple of `page_len` |
+//! | `chunk_len` | tokens of an attention chunk, a multiple of `page_len`; on the CPU a page |
 //! | `kv_len` | tokens that a query may see |
 //! | M, N, K | of a matmul `y[M, N] = x[M, K] W[N, K]^T`: rows, outputs, inputs |
 //!

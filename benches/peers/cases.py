@@ -145,12 +145,12 @@ def decodes():
 
 
 # 15,000 tokens in whole pages.
-SHARED = 234 * 64
+SHARED = 58 * 256
 
 
 def shared_decodes():
     """The same contexts as copies, as pages that all of them share, and in int8."""
-    for shared, what in ((0, "decode of 8 behind 16,000, private copies"), (SHARED, "decode of 8 behind 16,000 that share 14,976")):
+    for shared, what in ((0, "decode of 8 behind 16,000, private copies"), (SHARED, "decode of 8 behind 16,000 that share 14,848")):
         yield attention("attention-shared", what, 8, 1, 16_000, peers=(), rotated=ROTATED, shared=shared,
                         at_least="75% of dram" if shared else "", roof="dram", headline=bool(shared))
     yield attention("attention-shared", "decode of 1 behind 32,768, int8 KV", 1, 1, 32_768, dtype="int8", rotated=ROTATED,

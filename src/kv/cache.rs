@@ -110,10 +110,13 @@ impl PageCache {
         if wanted > self.available() {
             return Err(Error::KvExhausted { wanted, free: self.available(), total: self.pool.n_pages() });
         }
+        let first = table.pages.len();
         for _ in 0..n_more {
             let page = self.take_page();
             table.pages.push(page);
         }
+        // In ascending order, as a backend may lay them out: what was released or evicted comes back last page first.
+        table.pages[first..].sort_unstable();
         Ok(shared_tail.map(|from| {
             let to = self.take_page();
             let page_idx = table.len / self.page_len;

@@ -256,6 +256,18 @@ fn a_fork_copies_nothing_until_one_of_the_two_writes() {
 }
 
 #[test]
+fn pages_are_handed_out_in_ascending_order_whatever_became_of_those_before() {
+    let mut cache = PageCache::new(6, PAGE_LEN);
+    for tenant in [None, Some("a"), Some("b"), None] {
+        let (mut table, tokens) = (cache.open(tenant), run(0..6 * PAGE_LEN as u32));
+        cache.reserve(&mut table, tokens.len()).unwrap();
+        assert!(table.pages().is_sorted(), "{:?} of {tenant:?}", table.pages());
+        cache.commit(&mut table, &tokens, tokens.len());
+        cache.close(table);
+    }
+}
+
+#[test]
 fn eviction_takes_the_least_recently_released_leaf_first_and_never_a_live_page() {
     let mut rig = Rig::new(8);
     let [old, young, live] = [(100, 4), (200, 8), (300, 16)].map(|(base, n)| {
