@@ -6,7 +6,7 @@
 //!     cargo bench --bench attention -- 'kernel-sweep/append/q512/.*/amx/2-threads'
 //!
 //! `append/qQ/kvL` appends Q tokens behind L; `decode/bB/kvL` has B sequences of L tokens; `shared15k/bB` has B sequences of 16,000 of which
-//! 14,976 (234 pages) are shared, and `private16k/bB` the same of which none are; `.../int8kv` has keys and values in int8, everything else in bf16. k is
+//! 14,848 (58 pages) are shared, and `private16k/bB` the same of which none are; `.../int8kv` has keys and values in int8, everything else in bf16. k is
 //! 1,000. In decode the pages rotate through 1.25 GiB at least. What does not fit
 //! into half of the memory is left out, and said.
 

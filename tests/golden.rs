@@ -16,8 +16,8 @@ use serde::Deserialize;
 
 /// Rows of a step: several steps for the long prompt, and ends that are no page's end.
 const STEP_LEN: usize = 200;
-/// Room for the longest golden file, 2,064 tokens in pages of 64.
-const N_PAGES: usize = 40;
+/// Room for the longest golden file, 2,064 tokens in pages of 256.
+const N_PAGES: usize = 10;
 
 /// What transformers computed.
 #[derive(Deserialize)]

@@ -10,6 +10,9 @@ use crate::kv::PageCache;
 /// With decode rows in a step, prompts get this part of its rows.
 const PROMPT_SHARE: usize = 4;
 
+/// Rows of a prompt in a step that are worth its place there, where pages are not shorter.
+const PROMPT_ROWS: usize = 64;
+
 impl Scheduler {
     /// Fills `batch` and `planned`; what cannot go on is left in `ending`.
     pub(super) fn plan(&mut self) {
@@ -24,7 +27,7 @@ impl Scheduler {
             self.plan_decodes(max_rows, self.model.options().max_logit_rows);
         }
         let budget = if self.planned.is_empty() { max_rows } else { prompt_rows };
-        self.choose_prompts(budget.div_ceil(self.shared.info.page_len));
+        self.choose_prompts(budget.div_ceil(self.shared.info.page_len.min(PROMPT_ROWS)));
         self.plan_prompts(budget);
     }
 
@@ -167,7 +170,7 @@ impl Scheduler {
 }
 
 /// Rows of the request's pending tokens that fit into the budget, and their wanted logits into `logit_room`. A prompt is cut where a page
-/// ends, if it can be: a full page is shared by reference, a part of one by copy.
+/// ends, if that leaves half of the rows at least: a full page is shared by reference, a part of one by copy.
 fn rows_within(request: &Request, max_rows: usize, logit_room: usize, page_len: usize) -> usize {
     let start = request.context.table.len();
     let mut n_rows = request.context.pending().min(max_rows);
@@ -177,7 +180,8 @@ fn rows_within(request: &Request, max_rows: usize, logit_room: usize, page_len: 
         n_rows = first_wanted - start + logit_room;
     }
     let page_end = (start + n_rows) / page_len * page_len;
-    if n_rows < request.context.pending() && page_end > start { page_end - start } else { n_rows }
+    let to_page_end = page_end.saturating_sub(start);
+    if n_rows < request.context.pending() && 2 * to_page_end >= n_rows { to_page_end } else { n_rows }
 }
 
 fn log_eviction(kv: &PageCache, n_evicted_before: u64) {

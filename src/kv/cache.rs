@@ -115,7 +115,7 @@ impl PageCache {
             let page = self.take_page();
             table.pages.push(page);
         }
-        // In ascending order, as a backend may lay them out: what was released or evicted comes back last page first.
+        // In ascending order, as a backend may lay them out: what is evicted comes last page first.
         table.pages[first..].sort_unstable();
         Ok(shared_tail.map(|from| {
             let to = self.take_page();

@@ -14,7 +14,7 @@ use longhaul::backend::Backend;
 /// Relative error of `exp2` (see `emulation`).
 const EXP_ERROR: f64 = 2e-7;
 
-/// Context lengths: one key, about a page of 64, about a chunk of 256, and several chunks with a tail.
+/// Context lengths: one key, about two tiles of keys, about a chunk, which is a page on the CPU, and several chunks with a tail.
 const KV_LEN: [usize; 8] = [1, 63, 64, 65, 255, 256, 257, 700];
 
 /// Windows: none, the own key alone, less than a chunk, more than one.

@@ -30,7 +30,7 @@ fn shape() -> impl Strategy<Value = Shape> {
     let head_dim = prop::sample::select(vec![16, 32, 64, 80, 128]);
     // 40 rows of a token are more than a strip on vectors.
     let group = prop_oneof![8 => 1..=8usize, 1 => Just(40usize)];
-    (1..=2usize, group, head_dim, 1..24usize, 0..340usize).prop_map(
+    (1..=2usize, group, head_dim, 1..24usize, 0..700usize).prop_map(
         |(n_kv_heads, group, head_dim, n_tokens, before)| Shape {
             n_kv_heads,
             group,
@@ -42,8 +42,8 @@ fn shape() -> impl Strategy<Value = Shape> {
     )
 }
 
-/// Pages of a pool.
-const N_PAGES: usize = 8;
+/// Pages of a pool: a whole run of the CPU's layout, and one that is shorter.
+const N_PAGES: usize = 11;
 
 /// Changes a token's key, or its value, in the first head.
 fn change(x: &mut Array3<f32>, token: usize, kind: Kind) {

@@ -30,8 +30,8 @@ fn event() -> impl Strategy<Value = Event> {
     let seq = 0..N_SEQS;
     prop_oneof![
         6 => [n_tokens(), n_tokens(), n_tokens()].prop_map(Event::Step),
-        1 => (seq.clone(), 1..90usize).prop_map(|(seq, n_tokens)| Event::Rewind { seq, n_tokens }),
-        2 => (seq.clone(), 0..8usize, any::<bool>())
+        1 => (seq.clone(), 1..300usize).prop_map(|(seq, n_tokens)| Event::Rewind { seq, n_tokens }),
+        2 => (seq.clone(), 0..2usize, any::<bool>())
             .prop_map(|(seq, page_idx, as_bytes)| Event::Relocate { seq, page_idx, as_bytes }),
         1 => (seq.clone(), seq).prop_map(|(from, to)| Event::Fork { from, to }),
     ]
@@ -52,8 +52,9 @@ proptest! {
         kv in prop::sample::select(KvDtype::ALL.to_vec()),
         n_threads in 1..=3usize,
         salt in 0..1000usize,
-        lengths in [1..340usize, 1..200usize, 1..70usize],
-        n_common in 0..200usize,
+        lengths in [200..400usize, 200..400usize, 1..300usize],
+        // Less than a page, or one and more.
+        n_common in prop_oneof![0..60usize, 256..390usize],
         events in prop::collection::vec(event(), 0..12),
     ) {
         let config = &tiny()[family];

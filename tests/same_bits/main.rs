@@ -17,8 +17,8 @@ use longhaul::spec::{KvDtype, Logits, ModelConfig, PageId, StepBatch, Synthetic,
 /// Most rows of a step here.
 const MAX_STEP_TOKENS: usize = 400;
 
-/// Pages of a model here.
-const N_PAGES: usize = 40;
+/// Pages of a model here: a whole run of the CPU's layout, and one that is shorter.
+const N_PAGES: usize = 12;
 
 /// A model with random weights.
 fn load(backend: &dyn Backend, config: &ModelConfig, weights: Option<WeightDtype>, kv: KvDtype) -> Box<dyn Model> {

@@ -9,7 +9,7 @@ const N_SESSIONS: usize = 200;
 
 /// Prompts of many lengths, some the beginning of others.
 fn tokens(session: usize) -> Vec<u32> {
-    prompt(session as u32 % 50, 1 + session * 7 % 150)
+    prompt(session as u32 % 50, 1 + session * 7 % 400)
 }
 
 #[test]

@@ -25,17 +25,17 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
     #[inline(always)]
     pub(super) fn chunk_as_stored<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, unit: &Unit<'a>) {
         let AttentionScratch { q, strips: [strip, _], scales, chunk_values, isolation, .. } = &mut *self.scratch;
-        let (keys, v) = unit.panels::<E>();
+        let (keys, values) = unit.panels::<E>();
         Scores { unit, q, out: &mut strip.scores }.of(isa, keys, None);
         let mut soon = Soon::<E>::values(unit);
         while soon.ask(isa) {}
         E::softmax(isa, unit, strip, scales);
-        let mut values = Values { unit, probs: &strip.probs, out: chunk_values };
+        let mut weighted = Values { unit, probs: &strip.probs, out: chunk_values };
         if unit.maybe_not_finite() {
             // Pages of bf16, for codes are finite.
-            values.isolated(isa, isolation);
+            weighted.isolated(isa, isolation);
         } else {
-            values.of(isa, v, None);
+            weighted.of(isa, values, None);
         }
     }
 }

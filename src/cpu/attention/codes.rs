@@ -2,8 +2,8 @@
 //!
 //! They meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of values into the weights. Where the
 //! table does not multiply codes of so many rows ([`Isa::CODE_ROWS`]) they are widened first (`widen`): where a block is one strip, as in decode on
-//! `amx`, each part of a page, its keys or its values, is widened beside the product of the part before it, into one of two places that stay in the first
-//! cache for heads of up to 128; where strips follow each other, a chunk is widened once for all of them.
+//! `amx`, each piece of a page, some keys or some panels of values, is widened beside the product of the piece before it, into one of two places that stay in
+//! the first cache for heads of up to 128; where strips follow each other, a chunk is widened once for all of them.
 //!
 //! All of it is compiled apart from what runs on pages of bf16 ([`run_apart`]), which was 4% slower otherwise.
 
@@ -14,7 +14,7 @@ use super::scales::Scales;
 use super::scratch::AttentionScratch;
 use super::softmax::Softmax;
 use super::unit::Unit;
-use super::widen::{Part, Source, Widening};
+use super::widen::{Piece, Source, Widening};
 use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::pages::Int8Head;
@@ -36,7 +36,7 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         } else if self.has_strips::<I>() {
             run_apart(isa, OfChunk { block: self.again(), unit });
         } else {
-            run_apart(isa, OfPages { block: self.again(), unit });
+            run_apart(isa, OfPieces { block: self.again(), unit });
         }
     }
 
@@ -79,7 +79,7 @@ fn ask_for_scales<I: Isa>(isa: I, head: &Int8Head<'_>) {
 /// Scales in a cache line.
 const SCALES_OF_LINE: usize = 16;
 
-/// Widens what any strip of a block sees of a chunk.
+/// Widens the keys that any strip of a block sees of a chunk, and all values of its page.
 struct WidenChunk<'a, 'b, L, O> {
     block: Block<'a, 'b, L, O>,
     chunk: usize,
@@ -92,7 +92,9 @@ impl<I: Isa, O: LhsElement> Kernel<I> for WidenChunk<'_, '_, I::Lhs, O> {
         let AttentionScratch { widened, scales, .. } = &mut *self.block.scratch;
         let head = take_scales(isa, &unit, scales);
         let [keys, values] = widened.page.each_mut();
-        Widening::new(head.keys, keys, &[]).finish(isa);
+        let depth = unit.keys.layer.layout.k_depth;
+        let seen = unit.tiles.start * depth..unit.tiles.end * depth;
+        Widening::new(&head.keys[seen.clone()], &mut keys[seen], &[]).finish(isa);
         Widening::new(head.values, values, &[]).finish(isa);
     }
 }
@@ -116,12 +118,12 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfChunk<'_, '_, I::Lhs, O> {
 }
 
 /// A unit whose strip is all of the block.
-struct OfPages<'a, 'b, L, O> {
+struct OfPieces<'a, 'b, L, O> {
     block: Block<'a, 'b, L, O>,
     unit: &'b Unit<'a>,
 }
 
-impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
+impl<I: Isa, O: LhsElement> Kernel<I> for OfPieces<'_, '_, I::Lhs, O> {
     #[inline(always)]
     fn run(self, isa: I) {
         let Self { block, unit } = self;
@@ -130,30 +132,28 @@ impl<I: Isa, O: LhsElement> Kernel<I> for OfPages<'_, '_, I::Lhs, O> {
         let next = unit.keys.codes(unit.chunk + 1);
         next.iter().for_each(|next| ask_for_scales(isa, next));
         let source = Source { layout: unit.keys.layer.layout, tiles: unit.tiles.clone(), head, next };
-        let mut parts = source.parts().peekable();
+        let mut pieces = source.pieces().peekable();
         let [mut here, mut there] = widened.turns.each_mut();
-        if let Some(first) = parts.peek() {
-            source.begin(first, here).finish(isa);
-        }
+        source.begin(pieces.peek().expect("tiles are not empty"), here).finish(isa);
         let mut is_weighed = false;
-        while let Some(part) = parts.next() {
-            if matches!(part, Part::Values(_)) && !is_weighed {
+        while let Some(piece) = pieces.next() {
+            if matches!(piece, Piece::Values(_)) && !is_weighed {
                 Softmax::<I, true>::new(isa, unit.clone(), strip, scales).finish(isa);
                 is_weighed = true;
             }
-            let mut next = parts.peek().map(|next| source.begin(next, there).beside(isa));
+            let mut next = pieces.peek().map(|next| source.begin(next, there).beside(isa));
             if let Some(next) = next.as_mut().filter(|_| !I::MULTIPLIES_BESIDE) {
                 // The next product finds its operand stored, and does not wait for memory.
                 next.finish();
             }
             let beside = next.as_mut().map(|next| next as _);
-            match part {
-                Part::Keys(keys) => {
-                    Scores { unit, q, out: &mut strip.scores }.of_some::<I, u16>(isa, here, keys, beside);
+            match piece {
+                Piece::Keys(keys) => {
+                    Scores { unit, q, out: &mut strip.scores }.of_keys::<I, u16>(isa, here, keys, beside);
                 }
-                Part::Values(panels) => {
+                Piece::Values(panels) => {
                     Values { unit, probs: &strip.probs, out: chunk_values }
-                        .of_some::<I, u16>(isa, here, panels, beside);
+                        .of_panels::<I, u16>(isa, here, panels, beside);
                 }
             }
             if let Some(next) = &mut next {

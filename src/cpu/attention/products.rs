@@ -28,12 +28,12 @@ impl<L> Scores<'_, L> {
     #[inline(always)]
     pub fn of<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, keys: &[E], beside: Option<&mut dyn Beside>) {
         let Range { start, end } = self.unit.tiles;
-        self.of_some(isa, &keys[start * self.depth()..], start..end, beside);
+        self.of_keys(isa, &keys[start * self.depth()..], start..end, beside);
     }
 
     /// For keys `which` of the chunk, whose panels are the first of `keys`.
     #[inline(always)]
-    pub fn of_some<I: Isa<Lhs = L>, E: Stored>(
+    pub fn of_keys<I: Isa<Lhs = L>, E: Stored>(
         &mut self,
         isa: I,
         keys: &[E],
@@ -77,12 +77,12 @@ impl<L> Values<'_, L> {
     /// For all elements of the values, whose page has the panels `values`.
     #[inline(always)]
     pub fn of<I: Isa<Lhs = L>, E: Stored>(&mut self, isa: I, values: &[E], beside: Option<&mut dyn Beside>) {
-        self.of_some(isa, values, 0..self.unit.keys.geometry.head_dim / PANEL_COLS, beside);
+        self.of_panels(isa, values, 0..self.unit.keys.geometry.head_dim / PANEL_COLS, beside);
     }
 
     /// For panels `which` of the values, the first of `values`, which are `[PAGE_LEN]` deep.
     #[inline(always)]
-    pub fn of_some<I: Isa<Lhs = L>, E: Stored>(
+    pub fn of_panels<I: Isa<Lhs = L>, E: Stored>(
         &mut self,
         isa: I,
         values: &[E],

@@ -3,9 +3,8 @@
 //! Much hardware fetches ahead within a page of memory only: without this, memory rests wherever a product goes on to another page, and while weights
 //! are computed. The beginning of each page of memory is enough, for the hardware goes on from there. Beside products on tiles they are asked for one
 //! by one, since all at once cost decode 3% there; where vectors multiply, all at once right before softmax, and only the first line of each. Only the
-//! first strip of a block asks, for the others find keys and values in the cache; codes that are widened are asked for there. Codes that are not begin
-//! anywhere in a page of memory, so for them it is a line of each 4 KiB, which changed nothing that could be measured. Products of few
-//! rows may ask for themselves as well, line by line ([`Isa::ASKS_AHEAD`]).
+//! first strip of a block asks, for the others find keys and values in the cache; codes that are widened are asked for there. Products
+//! of few rows may ask for themselves as well, line by line ([`Isa::ASKS_AHEAD`]).
 
 use super::stored::Stored;
 use super::unit::Unit;

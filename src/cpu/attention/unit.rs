@@ -38,7 +38,7 @@ impl<'a> Unit<'a> {
 
     /// The page that the chunk is.
     #[inline(always)]
-    pub fn page(&self) -> PageId {
+    fn page(&self) -> PageId {
         self.keys.page(self.chunk).expect("a chunk of which a row sees something has a page")
     }
 

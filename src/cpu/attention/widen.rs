@@ -17,7 +17,7 @@ const STEP_LINES: usize = 16;
 
 /// Room for keys and values that were codes, in the order of a page of bf16; it takes no memory before it is used.
 pub struct Widened {
-    /// A part of a page's keys or of its values each ([`Part`]), of which one is multiplied while the other is filled. Both fit into a first cache of 48 KiB
+    /// A piece of a page's keys or of its values each ([`Piece`]), of which one is multiplied while the other is filled. Both fit into a first cache of 48 KiB
     /// for heads of up to 128.
     pub turns: [Buffer<u16>; 2],
     /// Key panels and value panels of a page.
@@ -28,41 +28,42 @@ impl Widened {
     /// Room for a head's keys and values.
     pub fn new(geometry: &Geometry) -> Self {
         let (head_dim, k_depth) = (geometry.head_dim, geometry.head_dim.next_multiple_of(TILE_DEPTH));
-        let part_len = (PART_KEYS * k_depth).max(PART_PANELS * PAGE_LEN * PANEL_COLS);
+        let piece_len = (PIECE_KEYS * k_depth).max(PIECE_PANELS * PAGE_LEN * PANEL_COLS);
         Self {
-            turns: std::array::from_fn(|_| Buffer::zeroed(part_len)),
+            turns: std::array::from_fn(|_| Buffer::zeroed(piece_len)),
             page: [PAGE_LEN * k_depth, PAGE_LEN * head_dim].map(Buffer::zeroed),
         }
     }
 }
 
-/// Keys of a part.
-const PART_KEYS: usize = 64;
+/// Keys of a piece.
+const PIECE_KEYS: usize = 64;
 
-/// Panels of values of a part.
-const PART_PANELS: usize = 2;
+/// Panels of values of a piece.
+const PIECE_PANELS: usize = 2;
 
-/// What of a page is widened at a time, beside the product with the part before it.
+/// What of a page is widened at a time, beside the product with the piece before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum Piece {
     /// Keys of the chunk: whole tiles.
     Keys(Range<usize>),
     /// Panels of the values.
     Values(Range<usize>),
 }
 
-impl Part {
-    /// The parts of a unit's tiles: its keys, then its values.
+impl Piece {
+    /// The pieces of a unit's tiles: its keys, then its values.
     #[inline(always)]
     pub fn all(tiles: Range<usize>, n_panels: usize) -> impl Iterator<Item = Self> {
-        let keys = (tiles.start / PART_KEYS..tiles.end.div_ceil(PART_KEYS))
-            .map(move |i| Self::Keys((i * PART_KEYS).max(tiles.start)..((i + 1) * PART_KEYS).min(tiles.end)));
-        let values = (0..n_panels).step_by(PART_PANELS).map(move |i| Self::Values(i..(i + PART_PANELS).min(n_panels)));
+        let keys = (tiles.start / PIECE_KEYS..tiles.end.div_ceil(PIECE_KEYS))
+            .map(move |i| Self::Keys((i * PIECE_KEYS).max(tiles.start)..((i + 1) * PIECE_KEYS).min(tiles.end)));
+        let values =
+            (0..n_panels).step_by(PIECE_PANELS).map(move |i| Self::Values(i..(i + PIECE_PANELS).min(n_panels)));
         keys.chain(values)
     }
 }
 
-/// A head's part of a page of codes, to be widened part by part.
+/// A head's part of a page of codes, to be widened piece by piece.
 pub struct Source<'a> {
     pub layout: PageLayout,
     /// Keys that are read.
@@ -73,25 +74,25 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// All parts in order: the keys, then the values.
+    /// All pieces in order: the keys, then the values.
     #[inline(always)]
-    pub fn parts(&self) -> impl Iterator<Item = Part> + use<> {
-        Part::all(self.tiles.clone(), self.layout.head_dim / PANEL_COLS)
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> + use<> {
+        Piece::all(self.tiles.clone(), self.layout.head_dim / PANEL_COLS)
     }
 
-    /// Begins with a part, so that it lies from the beginning of `out` on as in the page. Meanwhile the page's values are asked for, or the next page's
+    /// Begins with a piece, so that it lies from the beginning of `out` on as in the page. Meanwhile the page's values are asked for, or the next page's
     /// keys, as far on in them.
     #[inline(always)]
-    pub fn begin<'w>(&self, part: &Part, out: &'w mut [u16]) -> Widening<'w>
+    pub fn begin<'w>(&self, piece: &Piece, out: &'w mut [u16]) -> Widening<'w>
     where
         'a: 'w,
     {
-        match part {
-            Part::Keys(keys) => {
+        match piece {
+            Piece::Keys(keys) => {
                 let [first, end] = [keys.start, keys.end].map(|key| key * self.layout.k_depth);
                 Widening::new(&self.head.keys[first..end], out, self.head.values.get(first..).unwrap_or_default())
             }
-            Part::Values(panels) => {
+            Piece::Values(panels) => {
                 // The panels as they lie: from the first one's tiles to the end of the last one's.
                 let [first, last] = [panels.start, panels.end - 1].map(|panel| panel * PAGE_LEN * PANEL_COLS);
                 let within = self.tiles.start * PANEL_COLS..last - first + self.tiles.end * PANEL_COLS;
@@ -183,13 +184,13 @@ impl<I: Isa> Kernel<I> for Lines<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Part;
+    use super::Piece;
 
     #[test]
-    fn parts_are_all_keys_and_all_panels() {
-        let parts: Vec<_> = Part::all(32..160, 5).collect();
-        let keys = [32..64, 64..128, 128..160].map(Part::Keys);
-        let values = [0..2, 2..4, 4..5].map(Part::Values);
-        assert_eq!(parts, [keys, values].concat());
+    fn pieces_are_all_keys_and_all_panels() {
+        let pieces: Vec<_> = Piece::all(32..160, 5).collect();
+        let keys = [32..64, 64..128, 128..160].map(Piece::Keys);
+        let values = [0..2, 2..4, 4..5].map(Piece::Values);
+        assert_eq!(pieces, [keys, values].concat());
     }
 }

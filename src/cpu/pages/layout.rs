@@ -8,7 +8,7 @@ use crate::spec::contract::{PAGE_LEN, PANEL_COLS, TILE_DEPTH};
 use crate::spec::{KvDtype, KvSpec, PageId};
 
 /// Pages that lie together: of each head the keys of so many pages are one run of memory, then their values. The pages of a long sequence mostly
-/// follow each other, and the hardware fetches ahead in a long run as it does not in short ones (DESIGN.md, "Attention's work"); but a page that is written
+/// follow each other, and the hardware fetches ahead in a long run as it does not in short ones (DESIGN.md, "One layout"); but a page that is written
 /// brings memory for its neighbours, where the operating system gives huge pages.
 const RUN_PAGES: usize = 8;
 
@@ -88,8 +88,7 @@ impl PageLayout {
         }
     }
 
-    /// Where the first `n_slots` slots of a page lie, and of others no more than lie between: head by head the panels of their keys, then of each panel of
-    /// values the beginning, then the scales.
+    /// Where the first `n_slots` slots of a page lie: head by head whole panels of keys, then of each panel of values the beginning, then all scales.
     pub fn parts<E: Element>(self, page: PageId, n_slots: usize) -> impl Iterator<Item = Range<usize>> {
         let keys = n_slots.next_multiple_of(PANEL_COLS) * self.k_depth;
         let values = n_slots.next_multiple_of(E::INTERLEAVED) * PANEL_COLS;
@@ -103,7 +102,7 @@ impl PageLayout {
 }
 
 /// Where a head's part of a page lies in its layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct HeadPlace {
     /// First element of the key panels.
     pub keys: usize,
@@ -162,5 +161,28 @@ mod tests {
         let [here, next] = [4, 5].map(|page| layout.head(PageId(page), 1));
         assert_eq!(next.keys - here.keys, layout.k_len());
         assert_eq!(next.values - here.values, layout.v_len());
+    }
+
+    #[test]
+    fn parts_of_some_slots_have_all_of_those_and_nothing_of_another_page() {
+        fn check<E: Element>(dtype: KvDtype) {
+            let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 48, dtype };
+            let (layout, page) = (PageLayout::new(&spec, 3).unwrap(), PageId(1));
+            let whole: Vec<_> = layout.parts::<E>(page, PAGE_LEN).collect();
+            for n_slots in [0, 1, 17, 255] {
+                let parts: Vec<_> = layout.parts::<E>(page, n_slots).collect();
+                let lies_in = |parts: &[Range<usize>], i| parts.iter().any(|part| part.contains(&i));
+                assert!(parts.iter().cloned().flatten().all(|i| lies_in(&whole, i)));
+                for (kv_head, slot, dim) in
+                    (0..2).flat_map(|h| (0..n_slots).flat_map(move |s| (0..48).map(move |d| (h, s, d))))
+                {
+                    let place = layout.head(page, kv_head);
+                    assert!(lies_in(&parts, place.key::<E>(&layout, slot, dim)), "key {slot} of {n_slots}");
+                    assert!(lies_in(&parts, place.value::<E>(slot, dim)), "value {slot} of {n_slots}");
+                }
+            }
+        }
+        check::<u16>(KvDtype::Bf16);
+        check::<u8>(KvDtype::Int8);
     }
 }

@@ -192,8 +192,10 @@ impl Pages {
         for layer in &mut self.layers {
             layer.copy(self.layout, from, to, n_slots);
         }
-        // What was in its other slots is there still.
-        *self.not_finite[to.idx()].get_mut() |= *self.not_finite[from.idx()].get_mut();
+        let was_not_finite = *self.not_finite[from.idx()].get_mut();
+        let to = self.not_finite[to.idx()].get_mut();
+        // What was in other slots is there still.
+        *to = was_not_finite || (*to && n_slots < PAGE_LEN);
         Ok(())
     }
 

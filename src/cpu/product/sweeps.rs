@@ -10,7 +10,7 @@ use crate::cpu::isa::{Isa, Kernel, run_apart};
 use crate::spec::contract::CHUNK_LEN;
 
 /// Rows of the tallest block.
-pub(super) const TALLEST: usize = 8;
+const TALLEST: usize = 8;
 
 impl<L, E: Element> Product<'_, L, E> {
     /// Rows in blocks of three by one panel; the rest, and small batches, row by row and by three panels, so that several streams of weights are in flight.

@@ -96,6 +96,7 @@ impl AttentionShape {
     /// When the backend does not take the pages.
     pub fn ready(&self, backend: &dyn Backend, n_trials: usize) -> Result<AttentionTrial> {
         let (page_len, Heads { n_heads, n_kv_heads, head_dim }) = (backend.caps().page_len, self.heads);
+        debug_assert!(self.shared_len.is_multiple_of(page_len), "whole pages are shared");
         let n_layers = self.n_layers(n_trials) as usize;
         let spec = KvSpec { n_layers, n_kv_heads, head_dim, dtype: self.kv };
         let n_pages = self.n_pages(page_len);
@@ -202,7 +203,7 @@ mod tests {
     fn costs_are_those_of_the_arguments() {
         let (heads, name) = (Heads::SMOLLM2_135M, String::new());
         let kv = KvDtype::Bf16;
-        let shape = AttentionShape { name, heads, kv, n_seqs: 3, n_rows: 5, kv_len: 300, shared_len: 128 };
+        let shape = AttentionShape { name, heads, kv, n_seqs: 3, n_rows: 5, kv_len: 1_100, shared_len: 512 };
         let backend = crate::cpu::open(&crate::cpu::CpuOptions { threads: Some(1), ..Default::default() }).unwrap();
         let trial = shape.ready(&*backend, 1).unwrap();
         let Tables { row_offsets, starts, page_offsets, pages } = &trial.tables;
@@ -210,10 +211,10 @@ mod tests {
         let args = AttentionArgs { layer: 0, q: trial.q(), ragged, scale: trial.scale(), window: None };
         assert_eq!(shape.cost().flops, args.flops());
         // Two pages are shared; the other three belong to one sequence each.
-        assert_eq!(shape.n_pages(64), 2 + 3 * 3);
+        assert_eq!(shape.n_pages(backend.caps().page_len), 2 + 3 * 3);
         let activations = 2 * 4 * 15 * 9 * 64;
-        assert_eq!(shape.cost().bytes, (128 + 3 * 172) * 2 * 3 * 64 * 2 + activations);
+        assert_eq!(shape.cost().bytes, (512 + 3 * 588) * 2 * 3 * 64 * 2 + activations);
         let int8 = AttentionShape { kv: KvDtype::Int8, ..shape };
-        assert_eq!(int8.cost().bytes, (128 + 3 * 172) * 2 * 3 * (64 + 4) + activations);
+        assert_eq!(int8.cost().bytes, (512 + 3 * 588) * 2 * 3 * (64 + 4) + activations);
     }
 }

@@ -77,7 +77,6 @@ impl Isa for Avx2 {
     const L1_ROOF: &'static str = "fma256-l1";
     const ACCUMULATORS: usize = 6;
     const ATTENTION_ROWS: usize = 32;
-    // Two or three panels of the keys and values of most heads.
     const ASKS_AHEAD: bool = true;
     const CODE_ROWS: usize = usize::MAX;
     const TASK_PANELS: usize = 12;

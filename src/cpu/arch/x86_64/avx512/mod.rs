@@ -71,7 +71,6 @@ impl Isa for Avx512 {
     const ACCUMULATORS: usize = 24;
     const ATTENTION_ROWS: usize = 24;
     const ATTENTION_STRIPS: usize = 4;
-    // Three panels of the keys of most heads.
     const CODE_ROWS: usize = FEW_ROWS;
     const TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 96;
