@@ -25,9 +25,6 @@ use ndarray::Array3;
 use phases::{Phases, Shares};
 use record::Row;
 
-/// Tokens of a pool that the largest case fits into.
-const POOL_TOKENS: usize = 33 * 1_088;
-
 /// A step that is measured.
 struct Case {
     name: &'static str,
@@ -37,6 +34,13 @@ struct Case {
     depth: usize,
     /// Steps that are measured.
     n_steps: usize,
+}
+
+impl Case {
+    /// Pages of one of its sequences.
+    fn n_pages(&self) -> usize {
+        (self.depth + self.n_rows).div_ceil(PAGE_LEN)
+    }
 }
 
 #[rustfmt::skip]
@@ -135,7 +139,7 @@ impl Bench {
         let options = LoadOptions {
             weights: Some(weights),
             kv: KvDtype::Bf16,
-            n_pages: POOL_TOKENS.div_ceil(PAGE_LEN),
+            n_pages: CASES.iter().map(|case| case.n_seqs * case.n_pages()).max().expect("cases"),
             max_step_tokens: 2_048,
             max_logit_rows: 32,
         };
@@ -183,7 +187,7 @@ fn fill(kv: &mut dyn KvPages) -> Result<()> {
 /// Sequences with pages of their own. What stands before their rows is what `fill` wrote, or an earlier case: its values do not change the time.
 fn batch(case: &Case) -> StepBatch {
     let mut batch = StepBatch::new();
-    let n_pages = (case.depth + case.n_rows).div_ceil(PAGE_LEN);
+    let n_pages = case.n_pages();
     for seq in 0..case.n_seqs {
         let pages: Vec<PageId> = (0..n_pages).map(|i| PageId((seq * n_pages + i) as u32)).collect();
         let tokens: Vec<u32> = (0..case.n_rows).map(|i| ((i * 7_919 + seq * 104_729 + 17) % 49_000) as u32).collect();
