@@ -117,7 +117,7 @@ pub struct Product<'a, L, E> {
     pub out: &'a mut [f32],
     /// Where its elements lie; plain vectors take rows alone.
     pub layout: SumLayout,
-    /// Whether to start from what `out` holds.
+    /// Whether to start from what `out` holds: plain vectors go by one part of the depth after the other so.
     pub accumulate: bool,
     /// What vectors have to do meanwhile, on tables that may leave them time for it
     /// ([`Isa::MULTIPLIES_BESIDE`](super::isa::Isa::MULTIPLIES_BESIDE)).

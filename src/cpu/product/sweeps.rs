@@ -52,7 +52,7 @@ impl<L, E: Element> Product<'_, L, E> {
     }
 
     /// Rows in even blocks of `TALL` at most by one panel, which is read and widened once for the few rows of decode. One row or two go by two panels
-    /// where those are long and `TALL` rows are fewer than the tallest. Where it `ASKS`, memory is asked for ahead of what is read, which costs a product
+    /// where those are long and registers few. Where it `ASKS`, memory is asked for ahead of what is read, which costs a product
     /// from the caches 5%.
     #[inline(always)]
     pub(super) fn sweep_even<I: Isa, const TALL: usize, const ASKS: bool>(&mut self, isa: I)
@@ -60,9 +60,10 @@ impl<L, E: Element> Product<'_, L, E> {
         L: Factor<I, E>,
     {
         const { assert!(TALL >= 5 && TALL <= TALLEST) };
+        let by_two = I::ACCUMULATORS < 24 && !self.has_short_panels();
         match self.n_rows {
-            1 if TALL < TALLEST && !self.has_short_panels() => run_apart(isa, OneBlock::<L, E, 1, 2, ASKS>(self)),
-            2 if TALL < TALLEST && !self.has_short_panels() => run_apart(isa, OneBlock::<L, E, 2, 2, ASKS>(self)),
+            1 if by_two => run_apart(isa, OneBlock::<L, E, 1, 2, ASKS>(self)),
+            2 if by_two => run_apart(isa, OneBlock::<L, E, 2, 2, ASKS>(self)),
             1 => run_apart(isa, OneBlock::<L, E, 1, 1, ASKS>(self)),
             2 => run_apart(isa, OneBlock::<L, E, 2, 1, ASKS>(self)),
             3 => run_apart(isa, OneBlock::<L, E, 3, 1, ASKS>(self)),

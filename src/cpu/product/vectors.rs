@@ -52,7 +52,7 @@ impl<L, E: Element> Product<'_, L, E> {
             let mut of_part = Product {
                 span: Span { first_k: first_k + first, depth: end - first, panels: &panels[first * 16..] },
                 out: &mut *self.out,
-                accumulate: self.accumulate || block > 0,
+                accumulate: block > 0,
                 beside: None,
                 finished: None,
                 ..*self

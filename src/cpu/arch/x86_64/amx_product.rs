@@ -29,6 +29,7 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
     #[inline(always)]
     fn run(self, _: Amx) {
         self.check();
+        assert!(!self.accumulate, "sums on tiles begin at zero");
         // So `out` has all sixteen rows of each tile; what unused ones hold nobody reads.
         assert!(self.layout.has_whole_tiles() || self.n_rows.is_multiple_of(TILE), "rows in tiles");
         assert!(self.finished.is_none() || self.n_rows.is_multiple_of(TILE), "finished rows in tiles");
@@ -46,7 +47,6 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
             panel_bytes: size_of::<u16>() * self.panel_stride,
             n_panels: self.n_panels,
             sums: Sums { out: self.out.as_mut_ptr(), layout: self.layout },
-            accumulate: self.accumulate,
             finished: self.finished.as_ref(),
         };
         // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles for at least so many rows. `check` has found the span's part

@@ -80,7 +80,6 @@ pub fn sweep(isa: Avx512, args: QuantProduct<'_>) {
         panel_bytes: size_of::<Line>() * weights.panel_lines(),
         n_panels: block.n_panels,
         sums: Sums { out: out.as_mut_ptr(), layout: block.layout },
-        accumulate: false,
         finished: None,
     };
     let mut dots = Int8 {

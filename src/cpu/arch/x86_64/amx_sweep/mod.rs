@@ -71,8 +71,6 @@ pub struct Sweep<'a> {
     pub panel_bytes: usize,
     pub n_panels: usize,
     pub sums: Sums,
-    /// Whether to start from the sums that there are.
-    pub accumulate: bool,
     /// Where the sums go in the end, if not there.
     pub finished: Option<&'a SharedRows<'a>>,
 }
@@ -104,12 +102,7 @@ impl Sweep<'_> {
         for block in 0..n_blocks {
             let (first, end) = (block * n_tiles / n_blocks, (block + 1) * n_tiles / n_blocks);
             let (is_first, is_last) = (block == 0, block + 1 == n_blocks);
-            let depth = Depth {
-                span: self.span.part(first, end),
-                from_zero: !self.accumulate && is_first,
-                is_last,
-                is_part: n_blocks > 1,
-            };
+            let depth = Depth { span: self.span.part(first, end), from_zero: is_first, is_last, is_part: n_blocks > 1 };
             // SAFETY: passed on to the caller.
             unsafe { blocks.rows(depth) };
         }
