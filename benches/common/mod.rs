@@ -34,7 +34,7 @@ impl Setup {
     /// All that a filter may choose from: every table of this machine, with one thread and with all. Without a filter it is the chosen
     /// table (or the one that `LONGHAUL_ISA` forces) with all threads.
     pub fn all() -> Vec<Self> {
-        let forced = std::env::var(cpu::TABLE_VARIABLE).ok().filter(|name| !name.is_empty());
+        let forced = cpu::forced_table();
         let chosen = |t: &TableStatus| forced.as_deref().map_or(t.chosen, |name| t.name == name);
         let wanted = |t: &TableStatus| t.available && (n_filters() > 0 || chosen(t));
         let n_threads = cpu::machine().threads_allowed;

@@ -31,6 +31,7 @@ pub mod roofline;
 mod state;
 mod team;
 pub mod trial;
+mod vocabulary;
 mod weights;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use matrix::Matrix;
 use panel::Panels;
 use parallel::Pool;
 use quant::QuantPanels;
+pub(crate) use vocabulary::VocabularyWeights;
 
 /// The environment variable that forces a kernel table.
 pub const TABLE_VARIABLE: &str = "LONGHAUL_ISA";
@@ -102,7 +104,7 @@ pub fn tables() -> Vec<TableStatus> {
 /// # Errors
 /// [`Error::Unavailable`] for a table that does not exist or that this machine cannot run; it says which can.
 pub fn open(options: &CpuOptions) -> Result<Box<dyn Backend>> {
-    let forced = options.table.clone().or_else(|| std::env::var(TABLE_VARIABLE).ok().filter(|v| !v.is_empty()));
+    let forced = options.table.clone().or_else(forced_table);
     let pool = match &options.pool {
         Some(pool) => Pool::from_embedder(pool.clone()),
         None => Pool::new(options.threads.unwrap_or_else(|| machine().threads_allowed).max(1))?,
@@ -128,12 +130,23 @@ struct Opener {
 
 impl TableVisitor for Opener {
     fn visit<I: Isa>(&mut self, table: Result<I, String>) {
-        let Ok(isa) = table else { return };
-        let wanted = self.forced.as_deref().map_or_else(|| isa.pays().is_ok(), |name| name == I::NAME);
-        if wanted && self.backend.is_none() {
+        if self.backend.is_none()
+            && let Some(isa) = wanted(table, self.forced.as_deref())
+        {
             self.backend = Some(Box::new(CpuBackend::new(isa, self.pool.clone())));
         }
     }
+}
+
+/// The kernel table that `LONGHAUL_ISA` names, if it is set.
+pub fn forced_table() -> Option<String> {
+    std::env::var(TABLE_VARIABLE).ok().filter(|name| !name.is_empty())
+}
+
+/// The table, if it can run here and is the forced one, or pays where none is forced.
+fn wanted<I: Isa>(table: Result<I, String>, forced: Option<&str>) -> Option<I> {
+    let isa = table.ok()?;
+    forced.map_or_else(|| isa.pays().is_ok(), |name| name == I::NAME).then_some(isa)
 }
 
 /// A kernel table and a pool.

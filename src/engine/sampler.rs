@@ -1,15 +1,24 @@
 //! From logits to a token.
 
 use super::options::Sampling;
-use super::softmax::{Norm, max};
+use super::softmax::{LANES, Norm, max, position, sum};
+use crate::cpu::VocabularyWeights;
 use crate::error::{Error, Result};
 use crate::spec::TokenId;
 
+/// Weights that a draw passes over together.
+const BLOCK: usize = 256;
+
 /// Draws tokens; keeps its scratch memory from call to call.
-#[derive(Debug, Default)]
 pub(super) struct Sampler {
-    logits: Vec<f32>,
-    /// `(weight, token)`, where `weight = exp(logit - max)`.
+    softmax: VocabularyWeights,
+    /// `[vocab]` logits with penalties.
+    adjusted: Vec<f32>,
+    /// `[vocab]` `exp((logit - max) / temperature)`
+    weights: Vec<f32>,
+    /// Largest weight of each chunk of them.
+    maxima: Vec<f32>,
+    /// `(weight, token)` of the tokens that may still be drawn.
     candidates: Vec<(f32, TokenId)>,
 }
 
@@ -25,43 +34,109 @@ pub(super) struct Row<'a> {
 }
 
 impl Sampler {
+    /// A sampler without scratch memory yet.
+    pub(super) fn new() -> Self {
+        let (adjusted, weights, maxima, candidates) = Default::default();
+        Self { softmax: VocabularyWeights::new(), adjusted, weights, maxima, candidates }
+    }
+
     /// Draws a token and tells its log-probability under the model, `logit - ln sum exp(logits)`.
     ///
     /// # Errors
     /// [`Error::Step`] if the logits are broken, see [`Norm::of`], or no token is left to draw.
     pub(super) fn draw(&mut self, row: Row<'_>, sampling: &Sampling) -> Result<(TokenId, f32)> {
-        let norm = Norm::of(row.logits, row.context.len())?;
+        let norm = self.norm(row.logits, row.context.len())?;
         let plain = row.banned.is_empty() && sampling.repetition_penalty.is_none();
         if !plain {
             self.adjust(row, sampling);
         }
-        let (logits, max) = if plain { (row.logits, norm.max) } else { (&*self.logits, max(&self.logits)) };
+        let (logits, max) = if plain { (row.logits, norm.max) } else { (&*self.adjusted, max(&self.adjusted)) };
         if !max.is_finite() {
             return Err(Error::Step(format!("no token can be drawn at position {}", row.context.len())));
         }
         let token = if sampling.temperature > 0.0 {
-            weigh(&mut self.candidates, logits, max, sampling.temperature);
-            self.truncate(sampling);
-            self.pick(uniform(sampling.seed, row.context.len() as u64))
+            self.softmax.of(logits, max, sampling.temperature, &mut self.weights);
+            self.pick(sampling, uniform(sampling.seed, row.context.len() as u64))
         } else {
-            logits.iter().position(|&logit| logit == max).expect("one of them is the largest") as TokenId
+            position(logits, max).expect("one of them is the largest") as TokenId
         };
         Ok((token, norm.logprob(row.logits[token as usize])))
     }
 
+    /// The log-probability of `token` at `position`, whose logits these are.
+    ///
+    /// # Errors
+    /// [`Error::Step`] if the logits are broken, see [`Norm::of`].
+    pub(super) fn score(&mut self, logits: &[f32], position: usize, token: TokenId) -> Result<f32> {
+        Ok(self.norm(logits, position)?.logprob(logits[token as usize]))
+    }
+
+    fn norm(&mut self, logits: &[f32], position: usize) -> Result<Norm> {
+        self.weights.resize(logits.len(), 0.0);
+        Norm::of(logits, position, |max| self.softmax.of(logits, max, 1.0, &mut self.weights))
+    }
+
     /// Copies the logits, puts the repetition penalty on, and takes the banned tokens out.
     fn adjust(&mut self, row: Row<'_>, sampling: &Sampling) {
-        self.logits.clear();
-        self.logits.extend_from_slice(row.logits);
+        self.adjusted.clear();
+        self.adjusted.extend_from_slice(row.logits);
         if let Some(penalty) = sampling.repetition_penalty {
             for &token in row.context {
                 // From the untouched logit: a token that stands there twice is penalised once.
                 let logit = row.logits[token as usize];
-                self.logits[token as usize] = if logit > 0.0 { logit / penalty } else { logit * penalty };
+                self.adjusted[token as usize] = if logit > 0.0 { logit / penalty } else { logit * penalty };
             }
         }
         for &token in row.banned {
-            self.logits[token as usize] = f32::NEG_INFINITY;
+            self.adjusted[token as usize] = f32::NEG_INFINITY;
+        }
+    }
+
+    /// The token at `at`, in [0, 1), of the weight of those that top-k, top-p and min-p allow.
+    fn pick(&mut self, sampling: &Sampling, at: f64) -> TokenId {
+        let Sampling { top_k: None, top_p: None, min_p: None, .. } = sampling else {
+            self.choose_candidates(sampling);
+            self.truncate(sampling);
+            let mut left = at * joint(&self.candidates);
+            let drawn = self.candidates.iter().find(|&&(weight, _)| {
+                left -= f64::from(weight);
+                left < 0.0
+            });
+            return drawn.or(self.candidates.last()).expect("the most probable token is always left").1;
+        };
+        pick_of_all(&self.weights, at)
+    }
+
+    /// Leaves the tokens that may be among those that top-k, top-p and min-p allow, as far as a look at all of them tells: the fewer, the fewer are
+    /// sorted.
+    fn choose_candidates(&mut self, sampling: &Sampling) {
+        let floor = self.floor(sampling);
+        self.candidates.clear();
+        for (chunk, first) in self.weights.chunks(LANES).zip((0..).step_by(LANES)) {
+            if chunk.iter().fold(false, |found, &weight| found | (weight >= floor)) {
+                let weighed = chunk.iter().copied().zip(first..);
+                self.candidates.extend(weighed.filter(|&(weight, _)| weight >= floor && weight > 0.0));
+            }
+        }
+    }
+
+    /// A weight below which no token is allowed.
+    fn floor(&mut self, sampling: &Sampling) -> f32 {
+        let n_chunks = self.weights.len().div_ceil(LANES);
+        match *sampling {
+            // At least k tokens weigh as much as the k-th largest of what is largest in a chunk.
+            Sampling { top_k: Some(k @ 1..), .. } if k <= n_chunks => {
+                self.maxima.clear();
+                self.maxima.extend(self.weights.chunks(LANES).map(max));
+                *self.maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1
+            }
+            Sampling { top_k: Some(_), .. } => 0.0,
+            // All those below the floor together weigh less than 1 - p, so the nucleus has none of them.
+            Sampling { top_p: Some(p), .. } => {
+                ((1.0 - f64::from(p)) * sum(&self.weights) / self.weights.len() as f64).next_down() as f32
+            }
+            // The most probable token weighs 1.
+            Sampling { min_p, .. } => min_p.unwrap_or(0.0),
         }
     }
 
@@ -70,15 +145,13 @@ impl Sampler {
         // By weight, then by id, so that equal weights leave nothing to chance.
         let order = |a: &(f32, TokenId), b: &(f32, TokenId)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         let candidates = &mut self.candidates;
+        let mut total = sum(&self.weights);
         if let Some(k) = sampling.top_k.filter(|&k| k < candidates.len()) {
             candidates.select_nth_unstable_by(k, order);
             candidates.truncate(k);
+            total = joint(candidates);
         }
         if let Some(p) = sampling.top_p {
-            let total = sum(candidates);
-            // All those below the floor together weigh less than 1 - p, so the nucleus has none of them: fewer to sort.
-            let floor = (1.0 - f64::from(p)) * total / candidates.len() as f64;
-            candidates.retain(|&(weight, _)| f64::from(weight) >= floor);
             candidates.sort_unstable_by(order);
             let mut mass = 0.0;
             let enough = candidates.iter().position(|&(weight, _)| {
@@ -88,31 +161,34 @@ impl Sampler {
             candidates.truncate(enough.map_or(candidates.len(), |last| last + 1));
         }
         if let Some(p) = sampling.min_p {
-            // The most probable token weighs 1.
             candidates.retain(|&(weight, _)| weight >= p);
         }
     }
+}
 
-    /// The candidate at `at`, in [0, 1), of their joint weight.
-    fn pick(&self, at: f64) -> TokenId {
-        let mut left = at * sum(&self.candidates);
-        for &(weight, token) in &self.candidates {
+/// The token at `at`, in [0, 1), of the weight of all.
+fn pick_of_all(weights: &[f32], at: f64) -> TokenId {
+    let blocks = || weights.chunks(BLOCK).zip((0..).step_by(BLOCK));
+    let mut left = at * blocks().map(|(block, _)| sum(block)).sum::<f64>();
+    for (block, first) in blocks() {
+        let of_block = sum(block);
+        if left >= of_block {
+            left -= of_block;
+            continue;
+        }
+        for (&weight, token) in block.iter().zip(first..) {
             left -= f64::from(weight);
             if left < 0.0 {
                 return token;
             }
         }
-        self.candidates.last().expect("the most probable token is always left").1
+        // Rounded otherwise than the block's sum.
+        left = left.max(0.0);
     }
+    weights.iter().rposition(|&weight| weight > 0.0).expect("the most probable token weighs 1") as TokenId
 }
 
-fn weigh(candidates: &mut Vec<(f32, TokenId)>, logits: &[f32], max: f32, temperature: f32) {
-    candidates.clear();
-    let weighed = logits.iter().zip(0..).map(|(&logit, token)| (((logit - max) / temperature).exp(), token));
-    candidates.extend(weighed.filter(|&(weight, _)| weight > 0.0));
-}
-
-fn sum(candidates: &[(f32, TokenId)]) -> f64 {
+fn joint(candidates: &[(f32, TokenId)]) -> f64 {
     candidates.iter().map(|&(weight, _)| f64::from(weight)).sum()
 }
 
@@ -140,7 +216,7 @@ mod tests {
         let mut counts = vec![0; logits.len()];
         for position in 0..n {
             let row = Row { logits, context: &context[..position], banned: &[] };
-            counts[Sampler::default().draw(row, sampling).unwrap().0 as usize] += 1;
+            counts[Sampler::new().draw(row, sampling).unwrap().0 as usize] += 1;
         }
         counts
     }
@@ -154,11 +230,11 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_of_equals_and_tells_its_logprob() {
         let row = Row { logits: &[1.0, 3.0, 3.0, f32::NEG_INFINITY], context: &[0], banned: &[] };
-        let (token, logprob) = Sampler::default().draw(row, &Sampling::default()).unwrap();
+        let (token, logprob) = Sampler::new().draw(row, &Sampling::default()).unwrap();
         assert_eq!(token, 1);
         assert!((logprob - -(2.0 + (-2.0f32).exp()).ln()).abs() < 1e-6);
         let banned = Row { banned: &[1, 2], ..row };
-        assert_eq!(Sampler::default().draw(banned, &Sampling::default()).unwrap().0, 0);
+        assert_eq!(Sampler::new().draw(banned, &Sampling::default()).unwrap().0, 0);
     }
 
     #[test]
@@ -188,7 +264,7 @@ mod tests {
     fn a_draw_depends_on_seed_and_position_alone() {
         let draw = |seed, position| {
             let row = Row { logits: &[0.0; 64], context: &vec![3; position], banned: &[] };
-            Sampler::default().draw(row, &Sampling { seed, ..warm() }).unwrap().0
+            Sampler::new().draw(row, &Sampling { seed, ..warm() }).unwrap().0
         };
         let sequence = |seed| (0..40).map(|p| draw(seed, p)).collect::<Vec<_>>();
         assert_eq!(sequence(1), sequence(1));
@@ -199,9 +275,9 @@ mod tests {
     fn repetition_is_penalised_once_a_token() {
         let row = Row { logits: &[1.0, 1.6, -1.0], context: &[1, 1, 1], banned: &[] };
         let sampling = Sampling { repetition_penalty: Some(1.5), ..Sampling::default() };
-        assert_eq!(Sampler::default().draw(row, &sampling).unwrap().0, 1, "1.6 / 1.5 > 1");
+        assert_eq!(Sampler::new().draw(row, &sampling).unwrap().0, 1, "1.6 / 1.5 > 1");
         let sampling = Sampling { repetition_penalty: Some(1.7), ..Sampling::default() };
-        assert_eq!(Sampler::default().draw(row, &sampling).unwrap().0, 0);
+        assert_eq!(Sampler::new().draw(row, &sampling).unwrap().0, 0);
     }
 
     #[test]
@@ -209,7 +285,7 @@ mod tests {
         for broken in [f32::NAN, f32::INFINITY] {
             for sampling in [Sampling::default(), warm()] {
                 let row = Row { logits: &[0.0, broken, 1.0], context: &[0; 5], banned: &[] };
-                let error = Sampler::default().draw(row, &sampling).unwrap_err();
+                let error = Sampler::new().draw(row, &sampling).unwrap_err();
                 assert!(matches!(&error, Error::Step(why) if why.contains("position 5")), "{error}");
             }
         }

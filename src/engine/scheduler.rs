@@ -72,7 +72,7 @@ impl Scheduler {
             planned: Vec::new(),
             prompts: Vec::new(),
             logits: Logits::new(),
-            sampler: Sampler::default(),
+            sampler: Sampler::new(),
             turn: 0,
         }
     }

@@ -7,7 +7,6 @@ use super::options::{FinishReason, Generated};
 use super::request::{Generating, Request, Work};
 use super::sampler::{Row, Sampler};
 use super::scheduler::{Planned, Scheduler, guarded};
-use super::softmax::Norm;
 use crate::error::{Error, Result};
 use crate::spec::Logits;
 
@@ -117,7 +116,7 @@ fn judge(
         let next = first_position + i + 1;
         match &mut request.work {
             Work::Prefill => {}
-            Work::Score(logprobs) => logprobs.push(Norm::of(row, next)?.logprob(row[tokens[next] as usize])),
+            Work::Score(logprobs) => logprobs.push(sampler.score(row, next, tokens[next])?),
             Work::Generate(generating) => {
                 let Generating { options, final_tokens, .. } = &**generating;
                 let too_early = request.usage.generated_tokens < options.min_tokens;

@@ -76,7 +76,7 @@ pub fn run(arguments: &DoctorArguments) -> Result<Ended> {
     let findings = Findings {
         backends: tables::backends(),
         tables: tables::find(),
-        forced_table: std::env::var("LONGHAUL_ISA").ok().filter(|name| !name.is_empty()),
+        forced_table: longhaul::cpu::forced_table(),
         neuron: neuron::find(),
         models: models::find(arguments.model.as_deref(), arguments.synthetic, &machine)?,
         comparisons: if arguments.tables {
