@@ -1,10 +1,11 @@
 //! The two public kernels, for teams with an engine of their own: a packed matrix, and KV pages.
 
-use std::sync::Mutex;
+use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
-use super::attention::{Attention, AttentionPlan, Geometry, PlanLimits};
+use super::attention::{Attention, AttentionPlan, AttentionScratch, Geometry, PlanLimits};
 use super::buffer::Buffer;
 use super::disjoint::Disjoint;
 use super::isa::Isa;
@@ -14,7 +15,7 @@ use super::matrix::Matrix;
 use super::pages::{Pages, StoreToken};
 use super::parallel::{Pool, for_each_task};
 use super::pointwise::{CopyRow, LhsRow};
-use super::state::{ThreadState, block_rows};
+use super::state::block_rows;
 use crate::backend::{KvPages, PackedMatrix};
 use crate::error::{Error, Result};
 use crate::spec::contract::PAGE_LEN;
@@ -44,23 +45,29 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
         Self { isa, pool, weights, idle: Mutex::default() }
     }
 
-    fn buffers(&self) -> MatmulBuffers<I, W> {
-        let idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| MatmulBuffers {
-            lhs: Buffer::zeroed(0),
-            operand: W::Operand::default(),
-            sums: (0..self.pool.n_threads()).map(|_| Buffer::zeroed(matmul::scratch_len::<I>())).collect(),
-        })
+    /// Buffers with room for `n_rows` rows: those of a call that is over, if there are any.
+    fn buffers(&self, n_rows: usize) -> io::Result<MatmulBuffers<I, W>> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffers = match idle {
+            Some(buffers) => buffers,
+            None => {
+                let sums = || Buffer::try_zeroed(matmul::scratch_len::<I>());
+                let sums = (0..self.pool.n_threads()).map(|_| sums()).collect::<io::Result<_>>()?;
+                MatmulBuffers { lhs: Buffer::default(), operand: W::Operand::default(), sums }
+            }
+        };
+        let len = <W::Lhs<I>>::buffer_len(n_rows, <W::Lhs<I>>::row_len(self.k()));
+        if buffers.lhs.len() < len {
+            buffers.lhs = Buffer::try_zeroed(len)?;
+        }
+        W::make_room(&mut buffers.operand, n_rows, self.k())?;
+        Ok(buffers)
     }
 
     fn run(&self, x: &[f32], out: &mut [f32], buffers: &mut MatmulBuffers<I, W>) {
         let (isa, k) = (self.isa, self.weights.k());
         let depth = <W::Lhs<I>>::row_len(k);
         let n_rows = x.len() / k;
-        let len = <W::Lhs<I> as LhsElement>::buffer_len(n_rows, depth);
-        if buffers.lhs.len() < len {
-            buffers.lhs = Buffer::zeroed(len);
-        }
         let lhs = Disjoint::new(&mut buffers.lhs);
         for_each_task(&mut buffers.sums, n_rows.div_ceil(TASK_ROWS), |_, task| {
             for row in task * TASK_ROWS..n_rows.min((task + 1) * TASK_ROWS) {
@@ -94,7 +101,10 @@ impl<I: Isa, W: Matrix> PackedMatrix for CpuMatrix<I, W> {
         }
         let x = x.as_standard_layout();
         let x = x.as_slice().expect("standard layout is one slice");
-        let mut buffers = self.buffers();
+        let mut buffers = self.buffers(m).map_err(|e| Error::Unavailable {
+            what: format!("memory for a product of {m} rows"),
+            why: e.to_string(),
+        })?;
         self.pool.run_step(|| match out.as_slice_mut() {
             Some(out) => self.run(x, out, &mut buffers),
             None => {
@@ -103,7 +113,7 @@ impl<I: Isa, W: Matrix> PackedMatrix for CpuMatrix<I, W> {
                 out.assign(&dense);
             }
         });
-        self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(buffers);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(buffers);
         Ok(())
     }
 }
@@ -122,7 +132,7 @@ struct Workspace<I: Isa> {
     geometry: Geometry,
     limits: PlanLimits,
     plan: AttentionPlan,
-    threads: Vec<ThreadState<I>>,
+    threads: Vec<AttentionScratch<I::Lhs>>,
 }
 
 impl<I: Isa> CpuPages<I> {
@@ -131,28 +141,26 @@ impl<I: Isa> CpuPages<I> {
         Ok(Self { isa, pool, pages: Pages::new(spec, n_pages)?, workspace: None })
     }
 
-    /// The workspace for these arguments: the last one, if it has room.
-    fn workspace(&mut self, geometry: Geometry, n_tokens: usize, max_len: usize) -> Workspace<I> {
-        let fits = |w: &Workspace<I>| {
-            w.geometry.group == geometry.group && w.limits.max_step_tokens >= n_tokens && w.limits.max_len >= max_len
-        };
-        if let Some(workspace) = self.workspace.take().filter(fits) {
-            return Workspace { geometry, ..workspace };
+    /// The workspace for these arguments: the last one, if it has room; else one with room for both, so that calls may take turns.
+    fn workspace(&mut self, geometry: Geometry, n_tokens: usize, max_len: usize) -> Result<Workspace<I>> {
+        let (mut max_step_tokens, mut max_len) = (n_tokens.next_power_of_two(), max_len.next_power_of_two());
+        if let Some(last) = self.workspace.take().filter(|last| last.geometry.group == geometry.group) {
+            if last.limits.max_step_tokens >= n_tokens && last.limits.max_len >= max_len {
+                return Ok(Workspace { geometry, ..last });
+            }
+            max_step_tokens = max_step_tokens.max(last.limits.max_step_tokens);
+            max_len = max_len.max(last.limits.max_len);
         }
         let n_threads = self.pool.n_threads();
-        let limits = PlanLimits {
-            max_step_tokens: n_tokens.next_power_of_two(),
-            max_len: max_len.next_power_of_two(),
-            n_threads,
-            block_rows: block_rows::<I>(&geometry),
-            min_block_rows: I::ATTENTION_ROWS,
-        };
-        Workspace {
-            geometry,
-            limits,
-            plan: AttentionPlan::new(&geometry, limits),
-            threads: (0..n_threads).map(|_| ThreadState::new(&geometry)).collect(),
-        }
+        let rows = block_rows::<I>(&geometry);
+        let limits =
+            PlanLimits { max_step_tokens, max_len, n_threads, block_rows: rows, min_block_rows: I::ATTENTION_ROWS };
+        let plan = AttentionPlan::new(&geometry, limits).map_err(|e| Error::Unavailable {
+            what: format!("memory for attention of {n_tokens} tokens in contexts of up to {max_len}"),
+            why: e.to_string(),
+        })?;
+        let scratch = || AttentionScratch::new(&geometry, rows, I::ATTENTION_ROWS);
+        Ok(Workspace { geometry, limits, plan, threads: (0..n_threads).map(|_| scratch()).collect() })
     }
 }
 
@@ -187,7 +195,7 @@ impl<I: Isa> KvPages for CpuPages<I> {
         if n_tokens == 0 {
             return Ok(());
         }
-        let mut workspace = self.workspace(geometry, n_tokens, max_len);
+        let mut workspace = self.workspace(geometry, n_tokens, max_len)?;
         workspace.plan.make(&geometry, &ragged);
         let Workspace { plan, threads, .. } = &mut workspace;
         let row_len = n_heads * head_dim;
@@ -197,7 +205,7 @@ impl<I: Isa> KvPages for CpuPages<I> {
         let mut run = |out: &mut [f32]| {
             let out = Disjoint::new(out);
             let attention = Attention { geometry, q, q_stride: row_len, layer, ragged, out, out_depth: row_len };
-            attention.run(isa, plan, threads, |t| &mut t.attention);
+            attention.run(isa, plan, threads, |scratch| scratch);
         };
         self.pool.run_step(|| match out_array.as_slice_mut() {
             Some(out) => run(out),

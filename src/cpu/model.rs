@@ -6,7 +6,7 @@ use super::isa::Isa;
 use super::kernels::CpuPages;
 use super::matrix::Matrix;
 use super::parallel::Pool;
-use super::state::{State, geometry};
+use super::state::{State, geometry, max_len};
 use super::weights::Weights;
 use crate::backend::{KvPages, LoadOptions, Model};
 use crate::error::{Error, Result};
@@ -76,8 +76,9 @@ impl<I: Isa, W: Matrix> CpuModel<I, W> {
         }
         let ragged = batch.ragged();
         let longest = (0..ragged.n_seqs()).map(|s| ragged.kv_len(s)).max().unwrap_or(0);
-        if longest > self.config.max_len {
-            return Err(Error::ContextLength { wanted: longest, limit: self.config.max_len });
+        let limit = max_len(&self.config, &self.options);
+        if longest > limit {
+            return Err(Error::ContextLength { wanted: longest, limit });
         }
         Ok(())
     }

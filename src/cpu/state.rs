@@ -8,6 +8,7 @@ use super::matmul;
 use super::matrix::Matrix;
 use crate::backend::LoadOptions;
 use crate::error::{Error, Result};
+use crate::spec::contract::PAGE_LEN;
 use crate::spec::{ModelConfig, Slot};
 
 /// Activations of a step of up to T rows, and what threads work in.
@@ -29,9 +30,9 @@ pub struct State<I: Isa, W: Matrix> {
     /// `[T]` position of each row in its context.
     pub positions: Vec<u32>,
     /// `[T][head_dim / 2]` cosine of each row's angles, and sine.
-    pub cos: Vec<f32>,
+    pub cos: Buffer<f32>,
     /// See `cos`.
-    pub sin: Vec<f32>,
+    pub sin: Buffer<f32>,
     /// The step's attention.
     pub plan: AttentionPlan,
     /// `[n_threads]`
@@ -72,6 +73,11 @@ pub fn geometry(config: &ModelConfig) -> Geometry {
     }
 }
 
+/// Tokens of a context at most: as many as the model takes, and as there are pages for.
+pub fn max_len(config: &ModelConfig, options: &LoadOptions) -> usize {
+    config.max_len.min(options.n_pages.saturating_mul(PAGE_LEN))
+}
+
 impl<I: Isa, W: Matrix> State<I, W> {
     /// Memory for steps within `options`.
     ///
@@ -92,7 +98,7 @@ impl<I: Isa, W: Matrix> State<I, W> {
         let gated = lhs(config.d_ff.next_multiple_of(16))?;
         let limits = PlanLimits {
             max_step_tokens: t,
-            max_len: config.max_len,
+            max_len: max_len(config, options),
             n_threads,
             block_rows: block_rows::<I>(&geometry),
             min_block_rows: I::ATTENTION_ROWS,
@@ -109,9 +115,9 @@ impl<I: Isa, W: Matrix> State<I, W> {
             gated,
             slots: Vec::with_capacity(t),
             positions: Vec::with_capacity(t),
-            cos: vec![0.0; t * config.head_dim / 2],
-            sin: vec![0.0; t * config.head_dim / 2],
-            plan: AttentionPlan::new(&geometry, limits),
+            cos: zeroed(t, t * config.head_dim / 2)?,
+            sin: zeroed(t, t * config.head_dim / 2)?,
+            plan: AttentionPlan::new(&geometry, limits).map_err(|e| unavailable(n_rows, &e.to_string()))?,
             threads: (0..n_threads).map(|_| ThreadState::new(&geometry)).collect(),
         })
     }

@@ -60,22 +60,17 @@ impl QuantRows {
         // A group is no longer than K, padded, so whole groups are less than twice as long; and whole tiles no more than twice.
         let (n_rows, depth) = (n_rows.next_multiple_of(TILE_ROWS), k.next_multiple_of(TILE_DEPTH));
         let (n_codes, n_groups) = (n_rows * 2 * depth, n_rows * depth / TILE_DEPTH);
-        self.buffer = Buffer::try_zeroed(n_codes)?;
-        self.groups.try_reserve_exact(n_groups).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        self.resize(n_codes, n_groups);
+        if self.buffer.len() < n_codes {
+            self.buffer = Buffer::try_zeroed(n_codes)?;
+        }
+        let n_more = n_groups.saturating_sub(self.groups.len());
+        self.groups.try_reserve_exact(n_more).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        self.groups.resize(n_groups.max(self.groups.len()), Group::default());
         Ok(())
     }
 
-    fn resize(&mut self, n_codes: usize, n_groups: usize) {
-        if self.buffer.len() < n_codes {
-            self.buffer = Buffer::zeroed(n_codes);
-        }
-        if self.groups.len() < n_groups {
-            self.groups.resize(n_groups, Group::default());
-        }
-    }
-
-    /// Quantises the first `n_rows` rows of `lhs`, which are the matrix's K long, padded to a multiple of 32.
+    /// Quantises the first `n_rows` rows of `lhs`, which are the matrix's K long, padded to a multiple of 32. There is room for them
+    /// ([`QuantRows::make_room`]).
     pub fn quantise<I: Isa, S: Send>(
         &mut self,
         isa: I,
@@ -89,8 +84,8 @@ impl QuantRows {
         let order = Order { tiled: self.tiled, group_len, n_groups };
         let n_tasks = n_rows.div_ceil(TASK_ROWS);
         let (n_codes, n_scales) = (TASK_ROWS * n_groups * order.padded_len(), TASK_ROWS * n_groups);
-        self.resize(n_tasks * n_codes, n_tasks * n_scales);
-        let (codes, groups) = (Disjoint::new(&mut self.buffer), Disjoint::new(&mut self.groups));
+        let (buffer, groups) = (&mut self.buffer[..n_tasks * n_codes], &mut self.groups[..n_tasks * n_scales]);
+        let (codes, groups) = (Disjoint::new(buffer), Disjoint::new(groups));
         let stride = f32::row_len(k);
         for_each_task(states, n_tasks, |_, task| {
             // SAFETY: each sixteen rows are one task's own.

@@ -6,17 +6,21 @@ mod tests;
 
 pub use task::{Part, Split, Task};
 
+use std::io;
 use std::sync::atomic::AtomicUsize;
 
 use super::cascade::Cascade;
 use super::scratch::Geometry;
+use crate::cpu::buffer::Buffer;
 use crate::spec::Ragged;
 use crate::spec::contract::CHUNK_LEN;
 
-/// Rows up to which a block's chunks may be split over tasks: decode rows, whose separate states are small.
+/// Rows for whose separate states there is room where every block is split: decode rows.
 const SPLIT_ROWS: usize = 16;
 /// Tasks per thread below which splitting pays.
 const TASKS_PER_THREAD: usize = 4;
+/// The same for blocks of more rows, the states of whose chunks are large beside the work: they are split to keep every thread busy, no further.
+const WIDE_TASKS_PER_THREAD: usize = 2;
 /// Work, as [`work`] counts it, up to which a second thread gains no more than a fork and its join cost: a row of SmolLM2-135M's heads over 64 tokens, as
 /// measured on `amx`; on `avx2` attention had a like share of a step either way.
 const WORK_OF_ONE: usize = 64 * 9 * 64;
@@ -39,37 +43,40 @@ pub struct PlanLimits {
 }
 
 /// The tasks of a step.
-#[derive(Debug)]
 pub struct AttentionPlan {
     limits: PlanLimits,
     /// Threads that the tasks are for: as many as there are, or one.
     pub(super) n_threads: usize,
     pub(super) tasks: Vec<Task>,
     pub(super) splits: Vec<Split>,
-    /// States of split blocks, `[state][row][2 + head_dim]`.
-    pub(super) parts: Vec<f32>,
+    /// States of split blocks, `[state][row][2 + head_dim]`; the room takes no memory before it is used.
+    pub(super) parts: Buffer<f32>,
     /// Elements of the parts that tasks have.
     n_taken: usize,
     pub(super) cascade: Cascade,
 }
 
 impl AttentionPlan {
-    /// A plan with room for any step within `limits`; the room takes no memory before it is used.
-    pub fn new(geometry: &Geometry, limits: PlanLimits) -> Self {
+    /// A plan with room for any step within `limits`.
+    ///
+    /// # Errors
+    /// What the operating system says where it has no memory for that.
+    pub fn new(geometry: &Geometry, limits: PlanLimits) -> io::Result<Self> {
         let n_blocks = limits.max_step_tokens * geometry.n_kv_heads;
         let max_split = TASKS_PER_THREAD * limits.n_threads;
         let max_states = max_split * (limits.max_len.div_ceil(CHUNK_LEN) + 1);
-        let split_room = max_states * state_len(SPLIT_ROWS.max(geometry.group), geometry.head_dim);
-        Self {
+        let split_room = max_states.checked_mul(state_len(SPLIT_ROWS.max(geometry.group), geometry.head_dim));
+        let room = split_room.and_then(|room| room.checked_add(Self::shared_room(geometry, &limits)));
+        Ok(Self {
             limits,
             n_threads: limits.n_threads,
             // A group has at least two members, a task for each of them and for what they share, in each head.
             tasks: Vec::with_capacity(n_blocks + n_blocks / 2 + 2 * max_split),
             splits: Vec::with_capacity(max_split + n_blocks / 2),
-            parts: vec![0.0; split_room + Self::shared_room(geometry, &limits)],
+            parts: Buffer::try_zeroed(room.ok_or(io::ErrorKind::OutOfMemory)?)?,
             n_taken: 0,
             cascade: Cascade::new(limits.max_step_tokens),
-        }
+        })
     }
 
     /// Elements of the parts that are for sequences which share their first chunks.
@@ -180,14 +187,25 @@ impl AttentionPlan {
                     end_chunk: (start + n_tokens).div_ceil(CHUNK_LEN) as u32,
                     part: None,
                 };
-                let n_parts = n_parts.min((task.end_chunk - task.first_chunk) as usize);
-                if n_parts > 1 && n_tokens * geometry.group <= SPLIT_ROWS {
+                let n_parts = self.n_parts_of(geometry, &task, n_parts);
+                if n_parts > 1 {
                     self.split(geometry, task, n_parts);
                 } else {
                     self.tasks.push(task);
                 }
             }
         }
+    }
+
+    /// Into how many of `wanted` parts a block is split. It is one strip then, of which each chunk is seen (`pipeline` rests on that), and there is room
+    /// for its states.
+    fn n_parts_of(&self, geometry: &Geometry, block: &Task, wanted: usize) -> usize {
+        let n_rows = block.n_tokens as usize * geometry.group;
+        let n_chunks = (block.end_chunk - block.first_chunk) as usize;
+        let wanted =
+            if n_rows <= SPLIT_ROWS { wanted } else { wanted.div_ceil(TASKS_PER_THREAD / WIDE_TASKS_PER_THREAD) };
+        let fits = n_chunks * state_len(n_rows, geometry.head_dim) <= self.parts.len() - self.n_taken;
+        if n_rows <= self.limits.min_block_rows && fits { wanted.min(n_chunks) } else { 1 }
     }
 
     /// Splits the chunks of a block evenly over `n_parts` tasks, which are a split of their own.
