@@ -1,13 +1,13 @@
-//! Causal attention over pages: the sweep of agent workloads at Llama-3.1-8B's heads, and SmolLM2-135M's. Each case is compared with the reference
-//! before it is timed; prints the share of the lower roof, which is measured in the same run.
+//! Causal attention over pages: the sweep of agent workloads at Llama-3.1-8B's heads, and SmolLM2-135M's. Each case has the bits of the emulation,
+//! which tests hold to the reference, or is not timed; prints the share of the lower roof, which is measured in the same run.
 //!
 //!     cargo bench --bench attention                                         # some of each kind, the chosen table, all threads
 //!     cargo bench --bench attention -- 'kernel-sweep/decode/b(1|8)/kv32k/'
 //!     cargo bench --bench attention -- 'kernel-sweep/append/q512/.*/amx/2-threads'
 //!
 //! `append/qQ/kvL` appends Q tokens behind L; `decode/bB/kvL` has B sequences of L tokens; `shared15k/bB` has B sequences of 16,000 of which
-//! 14,848 (58 pages) are shared, and `private16k/bB` the same of which none are; `.../int8kv` has keys and values in int8, everything else in bf16. k is
-//! 1,000. In decode the pages rotate through 1.25 GiB at least. What does not fit
+//! 14,848 (58 pages) are shared, and `private16k/bB` the same of which none are; `.../window4k` sees 4,096 keys at most; `.../int8kv` has keys and
+//! values in int8, everything else in bf16. k is 1,000. In decode the pages rotate through 1.25 GiB at least. What does not fit
 //! into half of the memory is left out, and said.
 
 mod common;
@@ -15,17 +15,15 @@ mod common;
 use common::{Roofs, Setup};
 use criterion::{Criterion, criterion_group, criterion_main};
 use longhaul::backend::Backend;
-use longhaul::cpu::trial::{AttentionShape, AttentionTrial, Heads, Trial};
+use longhaul::cpu::trial::{AttentionShape, AttentionTrial, Heads, SHARED_LEN, Trial};
 use longhaul::spec::KvDtype;
 use longhaul::spec::contract::PAGE_LEN;
-use longhaul::{cpu, reference};
+use longhaul::{cpu, emulation};
 use ndarray::{Array3, s};
 
 const APPENDED: [usize; 8] = [128, 256, 512, 700, 1_000, 2_000, 4_000, 16_000];
 const CONTEXTS: [usize; 6] = [8_000, 32_000, 64_000, 104_000, 131_000, 234_000];
 const BATCHES: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// 15k in whole pages.
-const SHARED: usize = 15_000 / PAGE_LEN * PAGE_LEN;
 const PREFILLS: [usize; 3] = [512, 2_000, 8_000];
 
 /// What runs when nothing is selected.
@@ -49,13 +47,13 @@ fn attention(criterion: &mut Criterion) {
             if common::n_filters() == 0 && !DEFAULT.contains(&shape.name.as_str()) {
                 continue;
             }
-            let needed = shape.pool_bytes(longhaul::spec::contract::PAGE_LEN, 1);
+            let needed = shape.pool_bytes(PAGE_LEN, 1);
             if needed > memory {
                 println!("attention/{} is left out: its pages take {} GiB", shape.name, needed >> 30);
                 continue;
             }
             let name = format!("attention/{}", shape.name);
-            common::time(criterion, &mut roofs, &name, &setup, shape.cost(), |backend| ready(&shape, backend));
+            common::time(criterion, Some(&mut roofs), &name, &setup, shape.cost(), |backend| ready(&shape, backend));
         }
     }
 }
@@ -69,6 +67,7 @@ fn shapes() -> Vec<AttentionShape> {
         n_rows,
         kv_len,
         shared_len,
+        window: None,
     };
     let (large, small) = (Heads::LLAMA31_8B, Heads::SMOLLM2_135M);
     let mut shapes = Vec::new();
@@ -81,7 +80,7 @@ fn shapes() -> Vec<AttentionShape> {
         }
     }
     for batch in BATCHES {
-        shapes.push(shape(large, format!("kernel-sweep/shared15k/b{batch}"), batch, 1, 16_000, SHARED));
+        shapes.push(shape(large, format!("kernel-sweep/shared15k/b{batch}"), batch, 1, 16_000, SHARED_LEN));
         shapes.push(shape(large, format!("kernel-sweep/private16k/b{batch}"), batch, 1, 16_000, 0));
     }
     for len in PREFILLS {
@@ -90,6 +89,10 @@ fn shapes() -> Vec<AttentionShape> {
     }
     for kv in [1_000, 8_000] {
         shapes.push(shape(small, format!("smollm2-135m/decode/b1/kv{}", k(kv)), 1, 1, kv, 0));
+    }
+    for (n_rows, name) in [(1, "decode/b1/kv8k/window4k"), (512, "append/q512/kv8k/window4k")] {
+        let narrow = shape(large, format!("kernel-sweep/{name}"), 1, n_rows, 8_000, 0);
+        shapes.push(AttentionShape { window: Some(4_096), ..narrow });
     }
     // Where keys and values are most of what is read or attended.
     let in_int8 = |name: &str| ["/decode/", "append/q512/", "prefill/2k"].iter().any(|part| name.contains(part));
@@ -104,35 +107,43 @@ fn k(n: usize) -> String {
     if n.is_multiple_of(1_000) { format!("{}k", n / 1_000) } else { n.to_string() }
 }
 
-/// Makes the shape ready, and compares the last row of the last sequence, which sees everything, with the reference in the heads of the last group.
+/// Makes the shape ready, and asks for the bits of the emulation in two rows: one in the middle of the first sequence, in its first head, and the last one
+/// of the last sequence, which sees most, in its last head.
 fn ready(shape: &AttentionShape, backend: &dyn Backend) -> AttentionTrial {
     let mut trial = shape.ready(backend, 1).expect("it fits into memory");
     trial.call().expect("shapes agree");
-    let group = shape.heads.n_heads / shape.heads.n_kv_heads;
-    let (first_head, kv_head) = (shape.heads.n_heads - group, shape.heads.n_kv_heads - 1);
-    let page_len = backend.caps().page_len;
-    let [keys, values] = trial.distinct().map(|x| {
-        let row = |i: usize| trial.distinct_row(shape.n_seqs - 1, i, page_len);
-        let element = |(i, _, dim): (usize, usize, usize)| f64::from(x[[row(i), kv_head, dim]]);
-        let x = Array3::from_shape_fn((shape.kv_len, 1, shape.heads.head_dim), element);
-        reference::stored(x, Some(shape.kv))
-    });
-    let q = trial.q();
-    let q = q.slice(s![-1.., first_head.., ..]).mapv(f64::from);
-    let expected = reference::attention(&reference::Attention {
-        q: q.view(),
-        k: keys.view(),
-        v: values.view(),
-        start: shape.kv_len - 1,
-        scale: trial.scale().into(),
-        window: None,
-    });
-    let got = trial.out();
-    let got = got.slice(s![-1.., first_head.., ..]);
-    let worst = expected.iter().zip(got).map(|(e, g)| (e - f64::from(*g)).abs()).fold(0.0, f64::max);
-    // Averages of values below 1; rounding the weights to bf16 moves them by 2^-8 at most.
-    assert!(worst <= 1.0 / 256.0, "{} on {}: off by {worst}", shape.name, backend.caps().name);
+    check(shape, &trial, backend, (0, shape.n_rows / 2), 0);
+    check(shape, &trial, backend, (shape.n_seqs - 1, shape.n_rows - 1), shape.heads.n_heads - 1);
     trial
+}
+
+/// Compares a head of row `row` of sequence `seq` with the emulation.
+fn check(
+    shape: &AttentionShape,
+    trial: &AttentionTrial,
+    backend: &dyn Backend,
+    (seq, row): (usize, usize),
+    head: usize,
+) {
+    let kv_head = head / (shape.heads.n_heads / shape.heads.n_kv_heads);
+    let start = shape.kv_len - shape.n_rows + row;
+    let page_len = backend.caps().page_len;
+    let [k, v] = trial.distinct().map(|x| {
+        let element = |(i, _, dim): (usize, usize, usize)| x[[trial.distinct_row(seq, i, page_len), kv_head, dim]];
+        Array3::from_shape_fn((start + 1, 1, shape.heads.head_dim), element)
+    });
+    let at = seq * shape.n_rows + row;
+    let row_of = s![at..=at, head..=head, ..];
+    let expected = common::arithmetic(backend).attention(&emulation::Attention {
+        q: trial.q().slice(row_of),
+        k: k.view(),
+        v: v.view(),
+        kv: shape.kv,
+        start,
+        scale: trial.scale(),
+        window: shape.window,
+    });
+    assert_eq!(trial.out().slice(row_of), expected, "{} on {}", shape.name, backend.caps().name);
 }
 
 criterion_group! { name = benches; config = common::criterion(); targets = attention }

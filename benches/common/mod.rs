@@ -9,6 +9,7 @@ use criterion::Criterion;
 use longhaul::backend::Backend;
 use longhaul::cpu::trial::{Bound, Cost, Trial};
 use longhaul::cpu::{self, CpuOptions, TableStatus};
+use longhaul::emulation::Arithmetic;
 
 pub use arguments::n_filters;
 pub use roofs::Roofs;
@@ -59,11 +60,17 @@ impl Setup {
     }
 }
 
-/// Times one case if it is selected, and prints its share of the roof. `ready` makes it ready, compares it with the reference, and is called
+/// How the backend's kernel table rounds.
+pub fn arithmetic(backend: &dyn Backend) -> Arithmetic {
+    let table = backend.caps().name.trim_start_matches("cpu/");
+    Arithmetic::of_table(table).expect("the emulation knows every table")
+}
+
+/// Times one case if it is selected, and prints its share of the roof, or without `roofs` how many bytes it goes over. `ready` makes it ready, compares it with the emulation, and is called
 /// for selected cases alone.
 pub fn time<T: Trial>(
     criterion: &mut Criterion,
-    roofs: &mut Roofs,
+    mut roofs: Option<&mut Roofs>,
     name: &str,
     setup: &Setup,
     cost: Cost,
@@ -73,7 +80,7 @@ pub fn time<T: Trial>(
     criterion.bench_function(&format!("{name}/{}", setup.name()), |bencher| {
         let trial = trial.get_or_insert_with(|| {
             // Before the case, so that its threads find the machine as the case will.
-            roofs.refresh(setup);
+            roofs.iter_mut().for_each(|roofs| roofs.refresh(setup));
             ready(&*setup.open())
         });
         bencher.iter_custom(|n_times| {
@@ -88,7 +95,11 @@ pub fn time<T: Trial>(
     let mut samples = samples.split_off(samples.len().saturating_sub(SAMPLES));
     samples.sort();
     if let Some(&median) = samples.get(samples.len() / 2) {
-        println!("{:24}{}", "", report(&cost, median, samples[0], &roofs.ceiling(setup), setup));
+        let report = match roofs {
+            Some(roofs) => report(&cost, median, samples[0], &roofs.ceiling(setup), setup),
+            None => format!("{:.1} GB/s (best {:.1})", cost.gbytes(median), cost.gbytes(samples[0])),
+        };
+        println!("{:24}{report}", "");
     }
 }
 

@@ -8,15 +8,14 @@ mod work;
 pub use region::fork_join;
 
 use super::arch::{TableVisitor, for_each_table};
+use super::buffer::Buffer;
 use super::isa::Isa;
 use super::machine::cache_bytes;
 use sample::Work;
-use work::{FirstCache, Reads, Registers};
+use work::{FirstCache, ReadWay, Reads, Registers, read_ways};
 
 /// Bytes that are read from DRAM, over all threads: more than any cache holds.
 const DRAM_BYTES: usize = 5 << 28;
-/// Streams that a thread reads at once; the best number counts.
-const STREAMS: [usize; 4] = [1, 2, 4, 8];
 
 /// A roof.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -42,17 +41,24 @@ pub struct Rate {
 
 /// Measures every roof of this machine: the register loop and the first cache of each kernel table, and reads from each level of memory.
 /// Takes some seconds and 1.25 GiB.
+///
+/// # Panics
+/// Without a thread.
 pub fn measure(n_threads: usize) -> Vec<Roof> {
     roofs(n_threads, |_| true)
 }
 
 /// Measures the roofs of these names alone; a name that this machine has no roof for is left out. [`TableStatus`](super::TableStatus) names
 /// the roof of a kernel table's arithmetic; `dram`, `l3` and `l2` are the reads.
+///
+/// # Panics
+/// Without a thread.
 pub fn measure_named(names: &[&str], n_threads: usize) -> Vec<Roof> {
     roofs(n_threads, |name| names.contains(&name))
 }
 
 fn roofs(n_threads: usize, wanted: impl Fn(&str) -> bool) -> Vec<Roof> {
+    assert!(n_threads > 0, "a roof is measured with a thread at least");
     let mut roofs = Roofs { n_threads, wanted, found: Vec::new(), reads: None };
     for_each_table(&mut roofs);
     roofs.found.extend(roofs.reads.into_iter().flatten());
@@ -80,22 +86,45 @@ impl<F: Fn(&str) -> bool> TableVisitor for Roofs<F> {
         }
         let wanted = &self.wanted;
         self.reads.get_or_insert_with(|| {
-            let levels = [("l2", cache_bytes(2) / 2), ("l3", cache_bytes(2) * 4), ("dram", DRAM_BYTES / n_threads)];
-            let wanted = levels.into_iter().filter(|(name, _)| wanted(name));
-            wanted.map(|(name, bytes)| read_roof(isa, name, bytes, n_threads)).collect()
+            let levels = [
+                ReadLevel { name: "l2", bytes: cache_bytes(2) / 2, alone_bytes: cache_bytes(2) / 2 },
+                ReadLevel { name: "l3", bytes: cache_bytes(2) * 4, alone_bytes: cache_bytes(2) * 4 },
+                ReadLevel { name: "dram", bytes: DRAM_BYTES / n_threads, alone_bytes: DRAM_BYTES },
+            ];
+            let wanted = levels.into_iter().filter(|level| wanted(level.name));
+            wanted.map(|level| level.measure(isa, n_threads)).collect()
         });
     }
 }
 
-/// Sequential reads of `bytes` by each thread, with the number of streams that reads fastest.
-fn read_roof<I: Isa>(isa: I, name: &'static str, bytes: usize, n_threads: usize) -> Roof {
-    let data = vec![1.0f32; n_threads * bytes / 4];
-    let by_streams = STREAMS.map(|n_streams| {
-        let part = |thread: usize| &data[thread * bytes / 4..][..bytes / 4];
-        Roof::measure(name, "GB/s", n_threads, |thread| Reads { isa, data: part(thread), n_streams })
-    });
-    let rate = |roof: &Roof| roof.all_threads.median;
-    by_streams.into_iter().max_by(|a, b| rate(a).total_cmp(&rate(b))).expect("there are several")
+/// A level of memory.
+struct ReadLevel {
+    name: &'static str,
+    /// What each thread reads of it, from end to end, where all do.
+    bytes: usize,
+    /// What a thread reads that is alone.
+    alone_bytes: usize,
+}
+
+impl ReadLevel {
+    fn measure<I: Isa>(&self, isa: I, n_threads: usize) -> Roof {
+        let (len, alone_len) = (self.bytes / 4, self.alone_bytes / 4);
+        // As weights, keys and values lie: in huge pages where there are any.
+        let mut data: Buffer<f32> = Buffer::zeroed((n_threads * len).max(alone_len));
+        data.fill(1.0);
+        let all_threads =
+            fastest(|way| Rate::measure(n_threads, &|thread| Reads { isa, data: &data[thread * len..][..len], way }));
+        let one_thread = match n_threads {
+            1 => all_threads,
+            _ => fastest(|way| Rate::measure(1, &|_| Reads { isa, data: &data[..alone_len], way })),
+        };
+        Roof { name: self.name, unit: "GB/s", one_thread, all_threads }
+    }
+}
+
+/// The rate of the fastest way to read.
+fn fastest<I: Isa>(rate: impl Fn(ReadWay<I>) -> Rate) -> Rate {
+    read_ways().map(rate).into_iter().max_by(|a, b| a.median.total_cmp(&b.median)).expect("there are several")
 }
 
 impl Roof {

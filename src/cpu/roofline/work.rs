@@ -85,28 +85,46 @@ impl<I: Isa> Kernel<I> for Repeat<'_, I::Lhs> {
     }
 }
 
-/// Sequential reads in several streams.
+/// Reads memory once, from end to end.
+pub type ReadWay<I> = fn(I, &[f32]);
+
+/// Ways to do so, of which the fastest counts: several streams at once, line by line, and memory asked for ahead of what is read, by which some CPUs
+/// read more and others less.
+pub fn read_ways<I: Isa>() -> [ReadWay<I>; 6] {
+    fn read<I: Isa, const STREAMS: usize, const ASKS: bool>(isa: I, data: &[f32]) {
+        isa.run(ReadOnce::<STREAMS, ASKS>(data));
+    }
+    [
+        read::<I, 1, false>,
+        read::<I, 2, false>,
+        read::<I, 4, false>,
+        read::<I, 8, false>,
+        read::<I, 1, true>,
+        read::<I, 4, true>,
+    ]
+}
+
+/// Sequential reads, one of the ways.
 pub struct Reads<'a, I> {
     pub isa: I,
     pub data: &'a [f32],
-    pub n_streams: usize,
+    pub way: ReadWay<I>,
 }
 
 impl<I: Isa> Work for Reads<'_, I> {
     fn once(&mut self) -> usize {
-        match self.n_streams {
-            1 => self.isa.run(ReadOnce::<1>(self.data)),
-            2 => self.isa.run(ReadOnce::<2>(self.data)),
-            4 => self.isa.run(ReadOnce::<4>(self.data)),
-            _ => self.isa.run(ReadOnce::<8>(self.data)),
-        }
+        (self.way)(self.isa, self.data);
         size_of_val(self.data)
     }
 }
 
-struct ReadOnce<'a, const STREAMS: usize>(&'a [f32]);
+/// How far ahead memory is asked for: a page, beyond which the hardware foresees nothing by itself.
+const LINES_AHEAD: usize = 64;
 
-impl<I: Isa, const STREAMS: usize> Kernel<I> for ReadOnce<'_, STREAMS> {
+/// In `STREAMS` streams, and asking for memory ahead where it `ASKS`.
+struct ReadOnce<'a, const STREAMS: usize, const ASKS: bool>(&'a [f32]);
+
+impl<I: Isa, const STREAMS: usize, const ASKS: bool> Kernel<I> for ReadOnce<'_, STREAMS, ASKS> {
     #[inline(always)]
     fn run(self, isa: I) {
         let (lines, _) = self.0.as_chunks::<16>();
@@ -117,8 +135,12 @@ impl<I: Isa, const STREAMS: usize> Kernel<I> for ReadOnce<'_, STREAMS> {
         for first in (0..len / steps * steps).step_by(steps) {
             for stream in 0..STREAMS {
                 for step in 0..steps {
+                    let line = stream * len + first + step;
+                    if ASKS {
+                        isa.prefetch(&lines[(line + LINES_AHEAD).min(lines.len() - 1)]);
+                    }
                     let sum = &mut sums[stream * steps + step];
-                    *sum = isa.add(*sum, isa.load(&lines[stream * len + first + step]));
+                    *sum = isa.add(*sum, isa.load(&lines[line]));
                 }
             }
         }

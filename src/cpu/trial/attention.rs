@@ -46,18 +46,21 @@ pub struct AttentionShape {
     pub kv_len: usize,
     /// Of these, the first that all sequences share: the same pages, whole ones.
     pub shared_len: usize,
+    /// Keys that a query sees at most, its own included.
+    pub window: Option<usize>,
 }
 
 impl AttentionShape {
-    /// Operations as [`AttentionArgs::flops`]; the bytes of keys and values, shared ones once, and of q and the result in f32.
+    /// Operations as [`AttentionArgs::flops`]; the bytes of keys and values that some row sees, shared ones once, and of q and the
+    /// result in f32.
     pub fn cost(&self) -> Cost {
         let Heads { n_heads, head_dim, .. } = self.heads;
-        // Row i of a sequence sees kv_len - n_rows + i + 1 tokens.
-        let visible = self.n_rows * (self.kv_len - self.n_rows) + self.n_rows * (self.n_rows + 1) / 2;
+        let window = self.window.unwrap_or(usize::MAX);
+        let visible: usize = (self.kv_len - self.n_rows + 1..=self.kv_len).map(|n_before| n_before.min(window)).sum();
         let activations = 2 * 4 * self.n_seqs * self.n_rows * n_heads * head_dim;
         Cost {
             flops: (4 * self.n_seqs * visible * n_heads * head_dim) as u64,
-            bytes: (self.n_kept() * self.token_bytes() + activations) as u64,
+            bytes: (self.n_read() * self.token_bytes() + activations) as u64,
             integers: false,
             from_memory: self.n_rows == 1,
         }
@@ -74,9 +77,11 @@ impl AttentionShape {
         2 * self.heads.n_kv_heads * self.kv.head_bytes(self.heads.head_dim)
     }
 
-    /// Tokens whose keys and values are kept: shared ones once.
-    fn n_kept(&self) -> usize {
-        self.shared_len + self.n_seqs * (self.kv_len - self.shared_len)
+    /// Tokens that some row sees: shared ones once.
+    fn n_read(&self) -> usize {
+        let n_seen = self.window.map_or(self.kv_len, |window| self.kv_len.min(window + self.n_rows - 1));
+        let n_hidden = self.kv_len - n_seen;
+        self.shared_len.saturating_sub(n_hidden) + self.n_seqs * n_seen.min(self.kv_len - self.shared_len)
     }
 
     fn n_pages(&self, page_len: usize) -> usize {
@@ -86,7 +91,7 @@ impl AttentionShape {
 
     /// Layers that take turns when `n_trials` trials do: enough for memory to be what is measured where there are few rows.
     fn n_layers(&self, n_trials: usize) -> u64 {
-        let bytes = (self.n_kept() * self.token_bytes() * n_trials) as u64;
+        let bytes = (self.n_read() * self.token_bytes() * n_trials) as u64;
         if self.n_rows > 1 { 1 } else { ROTATED_BYTES.div_ceil(bytes) }
     }
 
@@ -94,9 +99,12 @@ impl AttentionShape {
     ///
     /// # Errors
     /// When the backend does not take the pages.
+    ///
+    /// # Panics
+    /// Where the shared tokens are not whole pages of the backend.
     pub fn ready(&self, backend: &dyn Backend, n_trials: usize) -> Result<AttentionTrial> {
         let (page_len, Heads { n_heads, n_kv_heads, head_dim }) = (backend.caps().page_len, self.heads);
-        debug_assert!(self.shared_len.is_multiple_of(page_len), "whole pages are shared");
+        assert!(self.shared_len.is_multiple_of(page_len), "whole pages are shared");
         let n_layers = self.n_layers(n_trials) as usize;
         let spec = KvSpec { n_layers, n_kv_heads, head_dim, dtype: self.kv };
         let n_pages = self.n_pages(page_len);
@@ -115,7 +123,7 @@ impl AttentionShape {
         let dim = (self.n_seqs * self.n_rows, n_heads, head_dim);
         let q = rows(dim.0 * dim.1 * dim.2, 5);
         let (out, tables) = (Buffer::zeroed(q.len()), Tables::new(self, page_len));
-        Ok(AttentionTrial { kv, layer: 0, dim, q, out, tables, distinct: [k, v] })
+        Ok(AttentionTrial { kv, layer: 0, dim, q, out, tables, window: self.window, distinct: [k, v] })
     }
 }
 
@@ -150,6 +158,7 @@ pub struct AttentionTrial {
     q: Buffer<f32>,
     out: Buffer<f32>,
     tables: Tables,
+    window: Option<usize>,
     distinct: [Array3<f32>; 2],
 }
 
@@ -189,7 +198,7 @@ impl Trial for AttentionTrial {
         let Tables { row_offsets, starts, page_offsets, pages } = &self.tables;
         let ragged = Ragged { row_offsets, starts, page_offsets, pages };
         let q = ArrayView3::from_shape(self.dim, &self.q).expect("as many elements");
-        let args = AttentionArgs { layer: self.layer, q, ragged, scale: self.scale(), window: None };
+        let args = AttentionArgs { layer: self.layer, q, ragged, scale: self.scale(), window: self.window };
         let out = ArrayViewMut3::from_shape(self.dim, &mut self.out).expect("as many elements");
         self.kv.attention(&args, out)
     }
@@ -203,7 +212,8 @@ mod tests {
     fn costs_are_those_of_the_arguments() {
         let (heads, name) = (Heads::SMOLLM2_135M, String::new());
         let kv = KvDtype::Bf16;
-        let shape = AttentionShape { name, heads, kv, n_seqs: 3, n_rows: 5, kv_len: 1_100, shared_len: 512 };
+        let shape =
+            AttentionShape { name, heads, kv, n_seqs: 3, n_rows: 5, kv_len: 1_100, shared_len: 512, window: None };
         let backend = crate::cpu::open(&crate::cpu::CpuOptions { threads: Some(1), ..Default::default() }).unwrap();
         let trial = shape.ready(&*backend, 1).unwrap();
         let Tables { row_offsets, starts, page_offsets, pages } = &trial.tables;
@@ -216,5 +226,9 @@ mod tests {
         assert_eq!(shape.cost().bytes, (512 + 3 * 588) * 2 * 3 * 64 * 2 + activations);
         let int8 = AttentionShape { kv: KvDtype::Int8, ..shape };
         assert_eq!(int8.cost().bytes, (512 + 3 * 588) * 2 * 3 * (64 + 4) + activations);
+        // The first of five rows sees 600 keys, the others one less of what stands before each time.
+        let narrow = AttentionShape { window: Some(600), ..int8 };
+        assert_eq!(narrow.cost().flops, 4 * 3 * 5 * 600 * 9 * 64);
+        assert_eq!(narrow.cost().bytes, (16 + 3 * 588) * 2 * 3 * (64 + 4) + activations);
     }
 }

@@ -7,13 +7,16 @@ use crate::backend::Backend;
 use crate::cpu::roofline::{self, Roof};
 use crate::cpu::{CpuOptions, TableStatus, open, tables};
 use crate::error::Result;
+use crate::spec::contract::PAGE_LEN;
 use crate::spec::synthetic::Preset;
 use crate::spec::{KvDtype, WeightDtype};
 
-/// Rounds in which every table is measured once, in turn; the middle one counts.
+/// Rounds at least in which every table is measured once, in turn; the middle one counts.
 const ROUNDS: usize = 5;
-/// A measurement is as many calls as fit into this time, and one at least.
+/// A measurement is as many calls as fit into this time, and one at least; where memory is measured it is one, and there are as many rounds.
 const SAMPLE_TIME: Duration = Duration::from_millis(20);
+/// 15k in whole pages.
+pub const SHARED_LEN: usize = 15_000 / PAGE_LEN * PAGE_LEN;
 /// Further behind the best table than this, the chosen one is the wrong one.
 const TOLERANCE: f64 = 0.05;
 
@@ -86,9 +89,13 @@ fn matmul_shapes() -> Vec<MatmulShape> {
     let (bf16, int8, int4) = (WeightDtype::Bf16, WeightDtype::INT8, WeightDtype::Int4);
     let wanted = [
         (Llama31_8b, "gate", 1, bf16),
+        (Llama31_8b, "gate", 4, bf16),
         (Llama31_8b, "gate", 16, bf16),
         (Llama31_8b, "gate", 1, int8),
+        (Llama31_8b, "gate", 8, int8),
+        (Llama31_8b, "gate", 1, WeightDtype::INT8_CHANNEL),
         (Llama31_8b, "gate", 1, int4),
+        (Llama31_8b, "gate", 8, int4),
         (SmolLm2_135m, "gate", 64, bf16),
         (SmolLm2_135m, "gate", 2_048, bf16),
         (SmolLm2_135m, "down", 512, bf16),
@@ -100,23 +107,29 @@ fn matmul_shapes() -> Vec<MatmulShape> {
     wanted.map(|(preset, part, m, dtype)| MatmulShape::new(preset, part, m, dtype)).into()
 }
 
+/// Decode, behind a shared prefix too, and prompts: of a large model and of a small one, keys and values in bf16 and in int8.
 fn attention_shapes() -> Vec<AttentionShape> {
-    let heads = Heads::LLAMA31_8B;
-    let shape = |name: &str, n_seqs, n_rows, kv_len, shared_len| AttentionShape {
-        kv: KvDtype::Bf16,
-        name: format!("llama-3.1-8b/{name}"),
+    let shape = |heads, kv, name: &str, [n_seqs, n_rows, kv_len, shared_len]: [usize; 4]| AttentionShape {
+        name: name.into(),
         heads,
+        kv,
         n_seqs,
         n_rows,
         kv_len,
         shared_len,
+        window: None,
     };
+    let (large, small, bf16) = (Heads::LLAMA31_8B, Heads::SMOLLM2_135M, KvDtype::Bf16);
     vec![
-        shape("decode/b1/kv32k", 1, 1, 32_000, 0),
-        shape("decode/b8/kv4k", 8, 1, 4_000, 0),
-        shape("shared15k/b8", 8, 1, 16_000, 14_976),
-        shape("append/q128/kv4k", 1, 128, 4_128, 0),
-        shape("prefill/512", 1, 512, 512, 0),
+        shape(large, bf16, "llama-3.1-8b/decode/b1/kv32k", [1, 1, 32_000, 0]),
+        shape(large, bf16, "llama-3.1-8b/decode/b8/kv4k", [8, 1, 4_000, 0]),
+        shape(large, bf16, "llama-3.1-8b/shared15k/b8", [8, 1, 16_000, SHARED_LEN]),
+        shape(large, bf16, "llama-3.1-8b/append/q128/kv4k", [1, 128, 4_128, 0]),
+        shape(large, bf16, "llama-3.1-8b/prefill/512", [1, 512, 512, 0]),
+        shape(large, KvDtype::Int8, "llama-3.1-8b/decode/b1/kv32k/int8kv", [1, 1, 32_000, 0]),
+        shape(large, KvDtype::Int8, "llama-3.1-8b/append/q128/kv4k/int8kv", [1, 128, 4_128, 0]),
+        shape(small, bf16, "smollm2-135m/decode/b1/kv8k", [1, 1, 8_000, 0]),
+        shape(small, bf16, "smollm2-135m/prefill/512", [1, 512, 512, 0]),
     ]
 }
 
@@ -138,9 +151,12 @@ impl Field {
         let mut trials = self.backends.iter().map(|b| ready(&**b, n_trials)).collect::<Result<Vec<T>>>()?;
         let mut times = vec![Vec::new(); n_trials];
         trials.iter_mut().try_for_each(Trial::call)?;
-        for _ in 0..ROUNDS {
+        let began = Instant::now();
+        let n_samples = (ROUNDS * n_trials) as u32;
+        while times[0].len() < ROUNDS || began.elapsed() < SAMPLE_TIME * n_samples {
             for (trial, times) in trials.iter_mut().zip(&mut times) {
-                times.push(time(trial)?);
+                // What comes from memory must be out of the caches when a table's turn comes again: one call each.
+                times.push(if cost.from_memory { time_once(trial)? } else { time(trial)? });
             }
         }
         let rates = self.available.iter().zip(times).map(|(table, times)| self.rate(table, &cost, times)).collect();
@@ -166,7 +182,14 @@ impl Field {
     }
 }
 
-/// Time of a call.
+/// Time of a call, alone.
+fn time_once(trial: &mut impl Trial) -> Result<Duration> {
+    let began = Instant::now();
+    trial.call()?;
+    Ok(began.elapsed())
+}
+
+/// Time of a call among many.
 fn time(trial: &mut impl Trial) -> Result<Duration> {
     let began = Instant::now();
     let mut n_calls = 0;
@@ -180,6 +203,19 @@ fn time(trial: &mut impl Trial) -> Result<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shapes_have_names_of_their_own_and_share_whole_pages() {
+        let shapes = attention_shapes();
+        assert!(shapes.iter().all(|shape| shape.shared_len.is_multiple_of(PAGE_LEN)));
+        let matmuls = matmul_shapes();
+        let names = shapes.into_iter().map(|shape| shape.name).chain(matmuls.iter().map(MatmulShape::name));
+        let mut names: Vec<String> = names.collect();
+        let n = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), n);
+    }
 
     fn comparison(seconds: [f64; 3]) -> Comparison {
         let rate = |(i, seconds)| TableRate {

@@ -1,5 +1,7 @@
 //! Products with the matrices of real models.
 
+use std::ops::Range;
+
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use super::{Cost, ROTATED_BYTES, Trial, numbers, rows, widen};
@@ -78,10 +80,13 @@ impl MatmulShape {
         }
     }
 
-    /// The first `n` rows of the weights, before they are packed.
-    pub fn weights(&self, n: usize) -> Array2<f32> {
+    /// Rows `outputs` of the weights, before they are packed.
+    pub fn weights(&self, outputs: Range<usize>) -> Array2<f32> {
         let mut next = numbers(1);
-        Array2::from_shape_simple_fn((n, self.k), || widen(next()))
+        for _ in 0..outputs.start * self.k {
+            next();
+        }
+        Array2::from_shape_simple_fn((outputs.len(), self.k), || widen(next()))
     }
 
     /// Packs the weights and makes rows for them. `n_trials` is how many trials of this shape take turns: together they read more than any cache holds.
