@@ -3,6 +3,8 @@
 Used by update-readme.
 """
 
+import re
+
 NUMBER = (int, float)
 RECORD_FIELDS = {
     "name": str, "kind": str, "machine": str, "commit": str, "date": str, "table": str, "quick": bool, "rows": list,
@@ -15,6 +17,11 @@ ROW_FIELDS = {
 MEASURED_FIELDS = {"name": str, "median": NUMBER, "best": NUMBER}
 ROOF_FIELDS = {"name": str, "median": NUMBER}
 MISSING_FIELDS = {"name": str, "why": str}
+
+# The bars that figures of the row decide: "1.3 x" (the best peer), "1.3 x longhaul bf16" (that peer), "85% of dram", "75 tokens/s (2 threads)".
+BAR = re.compile(
+    r"(?P<number>[\d,.]+)(?: x(?: (?P<peer>.+))?|% of (?P<roof>.+)| (?P<unit>\S+) \((?P<threads>\d+) threads?\))"
+)
 
 
 def parts(row, where):
@@ -38,6 +45,33 @@ def named(measured):
     return f"{measured['name']} {rate(measured)}"
 
 
+def bar(row):
+    """The rate that the row's bar asks for; None where nothing is asked for, or figures of the row do not say."""
+    match = BAR.fullmatch(row["at_least"])
+    if match is None:
+        return None
+    number = float(match["number"].replace(",", ""))
+    if match["unit"]:
+        return number if (match["unit"], int(match["threads"])) == (row["unit"], row["threads"]) else None
+    if match["roof"]:
+        roof = row["roof"]
+        return number / 100 * roof["median"] if roof and roof["name"] == match["roof"] else None
+    peers = [peer["median"] for peer in row["peers"] if match["peer"] in (None, peer["name"])]
+    return number * max(peers) if peers else None
+
+
+def met(row):
+    """Whether the row meets its bar; None where that cannot be decided."""
+    wanted = bar(row)
+    return None if wanted is None or row["ours"] is None else row["ours"]["median"] >= wanted
+
+
+def tally(rows):
+    """How many of the rows that can be decided meet their bar, and how many those are."""
+    decided = [answer for answer in map(met, rows) if answer is not None]
+    return sum(decided), len(decided)
+
+
 def row_cells(row):
     ours, peers, roof = row["ours"], row["peers"], row["roof"]
     best = max(peers, key=lambda peer: peer["median"], default=None)
@@ -47,7 +81,14 @@ def row_cells(row):
     if row["disturbed"] > 0.1:
         others.append(f"**disturbed**: others kept {row['disturbed']} cores busy")
     measured = [f"{rate(ours)} {row['unit']}" if ours else "", named(best) if best else "", ratio, share]
-    return [row["what"], str(row["threads"]), row["at_least"], *measured, "; ".join(others)]
+    wanted = f"{row['at_least']} **missed**" if met(row) is False else row["at_least"]
+    return [row["what"], str(row["threads"]), wanted, *measured, "; ".join(others)]
+
+
+def shown(rows, headlines):
+    """All rows; or the headlines, of the largest number of threads."""
+    most = max((row["threads"] for row in rows), default=0)
+    return [row for row in rows if row["headline"] and row["threads"] == most] if headlines else rows
 
 
 def table(record, headlines, escape):
@@ -56,8 +97,11 @@ def table(record, headlines, escape):
         "| what | threads | at least | longhaul: median (best) | best peer | ratio | share of the roof | others |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    rows = [row for row in record["rows"] if row["headline"] or not headlines]
+    rows = shown(record["rows"], headlines)
     lines += [f"| {' | '.join(map(escape, row_cells(row)))} |" for row in rows]
+    (good, decided), (all_good, all_decided) = tally(rows), tally(record["rows"])
+    whole = f" ({all_good} of {all_decided} in the whole record)" if headlines else ""
+    bars = f"{good} of the {decided} rows whose bar can be decided meet it{whole}."
     hasty = " A quick run, with few samples." if record["quick"] else ""
     source = f"{record['machine']}, kernel table `{record['table']}`, commit `{record['commit']}`, {record['date']}"
-    return "\n".join([*lines, "", f"{source} ([record](benches/records/{record['name']}.json)).{hasty}"])
+    return "\n".join([*lines, "", bars, "", f"{source} ([record](benches/records/{record['name']}.json)).{hasty}"])
