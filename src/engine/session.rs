@@ -112,8 +112,10 @@ impl Session {
     /// read; the last one is pending, for the next request to compute.
     ///
     /// # Errors
-    /// [`Error::Argument`] for an empty context or options that make no sense, [`Error::ContextLength`] if there is no room for a
-    /// token, [`Error::Text`] for stop strings without a tokenizer, [`Error::ShutDown`]. All others come from the iterator.
+    /// [`Error::Argument`] for an empty context or options that make no sense, [`Error::ContextLength`] if there is no
+    /// room for a token, [`Error::Text`] for stop strings without a tokenizer, [`Error::ShutDown`]. All others come
+    /// from the iterator, and [`Error::Argument`] too where it takes logits to see that the options leave no token to
+    /// draw.
     pub fn generate(&mut self, options: GenerateOptions) -> Result<Generation<'_>> {
         let config = &self.engine.shared.info.config;
         options.validate(config.vocab)?;
