@@ -128,8 +128,18 @@ impl PageCache {
     }
 
     /// Notes that a step has computed `tokens[table.len()..len]` into the table's pages, and publishes them.
+    ///
+    /// # Panics
+    /// If `len` is less than what was computed before, or more than there are `tokens` or slots in the table's pages:
+    /// others would find what nobody has computed.
     pub fn commit(&mut self, table: &mut PageTable, tokens: &[TokenId], len: usize) {
-        debug_assert!(table.len <= len && len <= table.pages.len() * self.page_len && len <= tokens.len());
+        let n_slots = table.pages.len() * self.page_len;
+        assert!(
+            table.len <= len && len <= n_slots.min(tokens.len()),
+            "a commit of {len} tokens to a table of {} in {n_slots} slots, of {} tokens",
+            table.len,
+            tokens.len()
+        );
         if len == table.len {
             return;
         }

@@ -312,6 +312,15 @@ fn twins_that_compute_the_same_page_end_up_sharing_it() {
 }
 
 #[test]
+#[should_panic(expected = "a commit of 9 tokens to a table of 0 in 8 slots, of 12 tokens")]
+fn what_no_page_holds_cannot_be_committed() {
+    let mut cache = PageCache::new(4, PAGE_LEN);
+    let mut table = cache.open(Some("a"));
+    cache.reserve(&mut table, 8).unwrap();
+    cache.commit(&mut table, &run(0..12), 9);
+}
+
+#[test]
 fn a_full_pool_still_lets_a_rewound_context_write_in_place() {
     let mut rig = Rig::new(2);
     let at = rig.open(Some("a"));
