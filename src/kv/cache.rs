@@ -330,8 +330,7 @@ impl PageCache {
     fn unpublish(&mut self, page: PageId) {
         let Some(node) = self.index.node_of(page) else { return };
         while let Some(below) = self.index.last_leaf(node) {
-            self.index.remove(below);
-            let page = self.index.page(below);
+            let page = self.index.remove(below);
             self.n_retained -= 1;
             self.n_evicted += 1;
             self.pool.put_back(page);

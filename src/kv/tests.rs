@@ -298,6 +298,22 @@ fn eviction_takes_the_least_recently_released_leaf_first_and_never_a_live_page()
 }
 
 #[test]
+fn a_tenant_is_forgotten_with_its_last_page_and_no_other_is() {
+    let mut rig = Rig::new(3);
+    for tenant in ["a", "b"] {
+        let at = rig.open(Some(tenant));
+        rig.append(at, &run(0..4)).unwrap();
+        rig.close(at);
+    }
+    let at = rig.open(None);
+    for n_tenants in [2, 1, 0] {
+        rig.append(at, &run(0..4)).unwrap();
+        assert_eq!(rig.cache.index.n_tenants(), n_tenants);
+        rig.audit();
+    }
+}
+
+#[test]
 fn twins_that_compute_the_same_page_end_up_sharing_it() {
     let mut rig = Rig::new(64);
     let (a, b) = (rig.open(Some("a")), rig.open(Some("a")));
