@@ -42,6 +42,7 @@
 //! logits were last sound is forgotten. Sampling options that leave no token to draw end their generation with
 //! [`Error::Argument`], and what it computed stays. Every other session goes on.
 
+mod budget;
 mod builder;
 mod emitter;
 mod generation;
