@@ -140,6 +140,9 @@ impl Session {
 
     /// A second session with the same context: `O(pages)` integers, whatever the engine is doing. No page is copied until one of the
     /// two writes, and then only the last one, if it is partly filled.
+    ///
+    /// # Errors
+    /// None so far: it succeeds also on an engine that is shut down, whose sessions can still be read and dropped.
     pub fn fork(&self) -> Result<Session> {
         let table = self.engine.shared.kv().fork(&self.context.table);
         let context = Context { tokens: self.context.tokens.clone(), table };
