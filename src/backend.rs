@@ -8,6 +8,13 @@
 //! ```
 #![doc = include_str!("../examples/kernels.rs")]
 //! ```
+//!
+//! # Errors of devices
+//!
+//! What computes on a device may find more in its way than its arguments, beside the errors that are listed with each
+//! method: there is no compiled program for the call ([`Error::Unavailable`](crate::Error::Unavailable)), the program
+//! is damaged ([`Error::Program`](crate::Error::Program)), or the device failed
+//! ([`Error::Device`](crate::Error::Device)). What the call was to write is undefined then.
 
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 
@@ -58,9 +65,21 @@ pub trait Backend: Send + Sync {
     fn caps(&self) -> &Caps;
 
     /// Packs a weight matrix `W[N, K]` the way the kernel wants it, as `dtype`, one of [`Caps::weight_dtypes`].
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for a matrix without rows or columns, for bytes that are not as many
+    /// as its shape and type want, and for a length of groups that no kernel takes;
+    /// [`Error::Unavailable`](crate::Error::Unavailable) for a type that the backend has no kernel for, and where there
+    /// is no memory for it; [those of devices](self#errors-of-devices).
     fn pack(&self, weight: &WeightView<'_>, dtype: WeightDtype) -> Result<Box<dyn PackedMatrix>>;
 
     /// Allocates `n_pages` KV pages.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for a number of layers or heads that is 0, and on the CPU for a size
+    /// of heads that its kernels do not take; [`Error::Unavailable`](crate::Error::Unavailable) for a type or a size of
+    /// heads that the device has no kernel for, and where there is no memory for that many pages; [those of
+    /// devices](self#errors-of-devices).
     fn kv(&self, spec: &KvSpec, n_pages: usize) -> Result<Box<dyn KvPages>>;
 
     /// Brings a model's weights in and allocates its pages and scratch memory; everything that a step needs.
@@ -87,7 +106,8 @@ pub trait PackedMatrix: Send + Sync {
     /// [`Buffer`](crate::cpu::Buffer).
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) when the shapes disagree.
+    /// [`Error::Argument`](crate::Error::Argument) when the shapes disagree; [those of
+    /// devices](self#errors-of-devices).
     fn matmul(&self, x: ArrayView2<'_, f32>, out: ArrayViewMut2<'_, f32>) -> Result<()>;
 }
 
@@ -104,12 +124,26 @@ pub trait KvPages: Send {
 
     /// Stores `k` and `v`, `[n_tokens, n_kv_heads, head_dim]`, of `layer` at the slots `at`, `[n_tokens]`, rounded or quantised to the stored type. A
     /// page fills from its first slot up: what slots after the last of these held is undefined afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for a layer that there is not, and where the shapes of `k`, `v` and
+    /// `at` disagree; [`Error::Page`](crate::Error::Page) for a slot that there is not. Nothing has been written then.
+    /// [Those of devices](self#errors-of-devices).
     fn append(&mut self, layer: usize, k: ArrayView3<'_, f32>, v: ArrayView3<'_, f32>, at: &[Slot]) -> Result<()>;
 
     /// Causal attention over pages into `out`, `[n_tokens, n_heads, head_dim]`; append-prefill and decode alike.
+    ///
+    /// # Errors
+    /// Whatever [`AttentionArgs::validate`] finds; `out` is untouched then. [Those of devices](self#errors-of-devices).
+    /// The Neuron kernel takes finite numbers alone: [`Error::Argument`](crate::Error::Argument) for a query, and
+    /// [`Error::Page`](crate::Error::Page) for the key or value of a row, that is not finite in bf16.
     fn attention(&mut self, args: &AttentionArgs<'_>, out: ArrayViewMut3<'_, f32>) -> Result<()>;
 
     /// Copies the first `n_slots` slots of every layer of page `from` to page `to`; later slots of `to` become undefined.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for more slots than a page has, [`Error::Page`](crate::Error::Page)
+    /// for a page that there is not; nothing has been written then. [Those of devices](self#errors-of-devices).
     fn copy_page(&mut self, from: PageId, to: PageId, n_slots: usize) -> Result<()>;
 
     /// Bytes of an exported page: `page_len * spec.bytes_per_token()`.
@@ -117,9 +151,24 @@ pub trait KvPages: Send {
 
     /// Writes page `page` in the canonical layout, little-endian: `[layer][k|v][slot][kv_head][head_dim]` in bf16; with
     /// [`KvDtype::Int8`] `[layer][k|v][slot][kv_head]` of `head_dim` codes, i8, and their scale, f32.
+    ///
+    /// # Errors
+    /// [`Error::Page`](crate::Error::Page) for a page that there is not, [`Error::Argument`](crate::Error::Argument) if
+    /// `out` is not [`page_bytes`](Self::page_bytes) long; nothing has been written then. [Those of
+    /// devices](self#errors-of-devices).
     fn export_page(&self, page: PageId, out: &mut [u8]) -> Result<()>;
 
     /// Reads page `page` back from the canonical layout, bit for bit.
+    ///
+    /// The numbers are not looked at, and go out again as they came in. What [`append`](Self::append) never writes is
+    /// multiplied like all else: a code of -128 stands for -128 times its scale, and a scale that is negative, infinite
+    /// or NaN is that factor. So a NaN among them, or in bf16, makes NaN of the rows that see it. Who takes pages from
+    /// elsewhere checks them before.
+    ///
+    /// # Errors
+    /// [`Error::Page`](crate::Error::Page) for a page that there is not, [`Error::Argument`](crate::Error::Argument) if
+    /// `bytes` are not [`page_bytes`](Self::page_bytes) long; the page is as before then. [Those of
+    /// devices](self#errors-of-devices).
     fn import_page(&mut self, page: PageId, bytes: &[u8]) -> Result<()>;
 }
 

@@ -67,7 +67,9 @@ pub enum Error {
         /// Pages in the pool.
         total: usize,
     },
-    /// A KV page that holds a number which is not finite, or that was never written.
+    /// A KV page that a call may not name as it does: the pool has no such page or the page no such slot, or a batch
+    /// writes it in two places. On a device whose kernel takes finite numbers alone, also a page that a key or value
+    /// which is not finite was appended to.
     #[error("KV page {page:?}: {reason}")]
     Page {
         /// The page.

@@ -38,3 +38,9 @@ fn short_tables_missing_pages_and_unknown_tokens_are_named() {
     batch.push(&[10], 0, &[PageId(0)]);
     assert!(matches!(batch.validate(10, 8, PAGE_LEN), Err(Error::Vocabulary { token: 10, vocab: 10 })));
 }
+
+#[test]
+#[should_panic(expected = "position 4294967296 of a batch")]
+fn a_position_that_it_cannot_name_is_not_taken_for_another() {
+    StepBatch::new().push(&[1], 1 << 32, &[PageId(0)]);
+}

@@ -39,8 +39,10 @@
 //!
 //! A step that fails or panics fails the requests that it served, with [`Error::Step`]. What their sessions had before is intact, since
 //! a step writes behind it only. Logits that are not numbers fail the one request whose they are, and what it computed since its
-//! logits were last sound is forgotten. Every other session goes on.
+//! logits were last sound is forgotten. Sampling options that leave no token to draw end their generation with
+//! [`Error::Argument`], and what it computed stays. Every other session goes on.
 
+mod budget;
 mod builder;
 mod emitter;
 mod generation;

@@ -33,6 +33,7 @@ pub struct GenerateOptions {
     /// Most tokens to generate, at least 1.
     pub max_tokens: usize,
     /// End and stop tokens cannot be drawn, and stop strings are not looked for, before this many tokens are generated.
+    /// Where that leaves no token, the generation ends with [`Error::Argument`].
     pub min_tokens: usize,
     /// Takes the model's end tokens for ordinary ones.
     pub ignore_end: bool,
@@ -74,7 +75,9 @@ pub struct Sampling {
     pub top_p: Option<f32>,
     /// Keeps tokens at least `p` times as probable as the most probable one, `p` in [0, 1].
     pub min_p: Option<f32>,
-    /// Divides positive logits of tokens that the context contains, and multiplies negative ones (Keskar et al. 2019, CTRL).
+    /// Divides positive logits of tokens that the context contains, and multiplies negative ones (Keskar et al. 2019,
+    /// CTRL). One so far from 1 that a logit becomes infinite, or that none is left, ends the generation with
+    /// [`Error::Argument`].
     pub repetition_penalty: Option<f32>,
     /// Key of the generator, with the token's position: the same context, options and seed draw the same tokens.
     pub seed: u64,

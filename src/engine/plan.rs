@@ -169,8 +169,8 @@ impl Scheduler {
     }
 }
 
-/// Rows of the request's pending tokens that fit into the budget, and their wanted logits into `logit_room`. A prompt is cut where a page
-/// ends, if that leaves half of the rows at least: a full page is shared by reference, a part of one by copy.
+/// Rows of the request's pending tokens that fit into the budget, and their wanted logits into `logit_room`. What does
+/// not fit whole is cut by [`cut_at_page`].
 fn rows_within(request: &Request, max_rows: usize, logit_room: usize, page_len: usize) -> usize {
     let start = request.context.table.len();
     let mut n_rows = request.context.pending().min(max_rows);
@@ -179,14 +179,42 @@ fn rows_within(request: &Request, max_rows: usize, logit_room: usize, page_len: 
     if n_wanted > logit_room {
         n_rows = first_wanted - start + logit_room;
     }
+    if n_rows < request.context.pending() { cut_at_page(start, n_rows, page_len) } else { n_rows }
+}
+
+/// How many of `n_rows` rows from position `start` on to compute, if more are to follow: those up to where a page ends,
+/// if that leaves half of them at least. A full page is shared by reference, a part of one by copy.
+fn cut_at_page(start: usize, n_rows: usize, page_len: usize) -> usize {
     let page_end = (start + n_rows) / page_len * page_len;
     let to_page_end = page_end.saturating_sub(start);
-    if n_rows < request.context.pending() && 2 * to_page_end >= n_rows { to_page_end } else { n_rows }
+    if 2 * to_page_end >= n_rows { to_page_end } else { n_rows }
 }
 
 fn log_eviction(kv: &PageCache, n_evicted_before: u64) {
     let evicted_pages = kv.evicted_pages() - n_evicted_before;
     if evicted_pages > 0 {
         tracing::debug!(evicted_pages, retained_pages = kv.retained_pages(), free_pages = kv.free_pages(), "eviction");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut_at_page;
+
+    #[test]
+    fn a_prompt_is_cut_where_a_page_ends_if_half_of_its_rows_are_left() {
+        for (start, n_rows, cut) in [
+            (0, 512, 512),
+            (0, 600, 512),
+            (200, 512, 312),
+            (192, 128, 64), // half of them is enough
+            (193, 128, 128),
+            (250, 128, 128),
+            (256, 64, 64), // no page ends among them
+            (300, 64, 64),
+            (512, 0, 0),
+        ] {
+            assert_eq!(cut_at_page(start, n_rows, 256), cut, "{n_rows} rows from {start} on");
+        }
     }
 }

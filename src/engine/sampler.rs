@@ -43,16 +43,17 @@ impl Sampler {
     /// Draws a token and tells its log-probability under the model, `logit - ln sum exp(logits)`.
     ///
     /// # Errors
-    /// [`Error::Step`] if the logits are broken, see [`Norm::of`], or no token is left to draw.
+    /// [`Error::Step`] if the logits are broken, see [`Norm::of`]; [`Error::Argument`] if they are sound and the
+    /// options leave no token to draw.
     pub(super) fn draw(&mut self, row: Row<'_>, sampling: &Sampling) -> Result<(TokenId, f32)> {
         let norm = self.norm(row.logits, row.context.len())?;
         let plain = row.banned.is_empty() && sampling.repetition_penalty.is_none();
         if !plain {
-            self.adjust(row, sampling);
+            self.adjust(row, sampling.repetition_penalty);
         }
         let (logits, max) = if plain { (row.logits, norm.max) } else { (&*self.adjusted, max(&self.adjusted)) };
         if !max.is_finite() {
-            return Err(Error::Step(format!("no token can be drawn at position {}", row.context.len())));
+            return Err(self.nothing_left(row, sampling));
         }
         let token = if sampling.temperature > 0.0 {
             self.softmax.of(logits, max, sampling.temperature, &mut self.weights);
@@ -77,10 +78,10 @@ impl Sampler {
     }
 
     /// Copies the logits, puts the repetition penalty on, and takes the banned tokens out.
-    fn adjust(&mut self, row: Row<'_>, sampling: &Sampling) {
+    fn adjust(&mut self, row: Row<'_>, penalty: Option<f32>) {
         self.adjusted.clear();
         self.adjusted.extend_from_slice(row.logits);
-        if let Some(penalty) = sampling.repetition_penalty {
+        if let Some(penalty) = penalty {
             for &token in row.context {
                 // From the untouched logit: a token that stands there twice is penalised once.
                 let logit = row.logits[token as usize];
@@ -90,6 +91,24 @@ impl Sampler {
         for &token in row.banned {
             self.adjusted[token as usize] = f32::NEG_INFINITY;
         }
+    }
+
+    /// Why no token can be drawn from sound logits: the option that took them all.
+    fn nothing_left(&mut self, row: Row<'_>, sampling: &Sampling) -> Error {
+        let position = row.context.len();
+        // The bans alone tell whether the penalty is to blame.
+        self.adjust(row, None);
+        Error::Argument(match sampling.repetition_penalty {
+            Some(penalty) if max(&self.adjusted).is_finite() => {
+                format!(
+                    "no token can be drawn at position {position}: repetition_penalty {penalty} makes logits infinite"
+                )
+            }
+            _ => format!(
+                "no token can be drawn at position {position}: before min_tokens are generated, end tokens and \
+                 stop_tokens are banned, and no other has a probability"
+            ),
+        })
     }
 
     /// The token at `at`, in [0, 1), of the weight of those that top-k, top-p and min-p allow.
@@ -278,6 +297,28 @@ mod tests {
         assert_eq!(Sampler::new().draw(row, &sampling).unwrap().0, 1, "1.6 / 1.5 > 1");
         let sampling = Sampling { repetition_penalty: Some(1.7), ..Sampling::default() };
         assert_eq!(Sampler::new().draw(row, &sampling).unwrap().0, 0);
+    }
+
+    #[test]
+    fn options_that_leave_no_token_are_named() {
+        let why = |row: Row<'_>, repetition_penalty| {
+            let sampling = Sampling { repetition_penalty, ..warm() };
+            match Sampler::new().draw(row, &sampling) {
+                Err(Error::Argument(why)) => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        let row = Row { logits: &[-2.0, 1.0, f32::NEG_INFINITY], context: &[0, 1], banned: &[] };
+        // The first makes an infinity of 1, the second of -2 where nothing else is left.
+        for (row, penalty) in [(row, f32::from_bits(1)), (Row { banned: &[1], ..row }, f32::MAX)] {
+            let why = why(row, Some(penalty));
+            assert!(why.contains("repetition_penalty") && why.contains("position 2"), "{why}");
+        }
+        let banned = Row { banned: &[0, 1], ..row };
+        for penalty in [None, Some(1.1)] {
+            let why = why(banned, penalty);
+            assert!(why.contains("min_tokens") && why.contains("position 2"), "{why}");
+        }
     }
 
     #[test]

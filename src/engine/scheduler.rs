@@ -2,11 +2,13 @@
 //!
 //! # Who is in a step
 //!
-//! Every step takes one row of each generation past its prompt, then chunks of prompts up to `max_step_tokens` rows. With decode rows in
-//! it, prompts get a quarter of that, so that who is decoding keeps moving. Among prompts the budget is shared evenly: who needs
-//! less than a share leaves the rest to the others, no share is smaller than a page, and cuts fall between pages; who finds no room is among
-//! the first of the next steps, because the start of the round moves on with every step. Numerics allow all that: a row's bits depend on the
-//! tokens before it and on nothing else (law 1).
+//! Every step takes one row of each generation past its prompt, then chunks of prompts up to `max_step_tokens` rows.
+//! With decode rows in it, prompts get a quarter of that, so that who is decoding keeps moving. Among prompts the
+//! budget is shared evenly, and who needs less than a share leaves the rest to the others. For each 64 rows of the
+//! budget that are begun there is one prompt at most, lest shares become too small (for each page's rows, where pages
+//! are shorter). A prompt is cut where a page ends if that leaves half of its share at least, else where the share
+//! ends. Who finds no room is among the first of the next steps, because the start of the round moves on with every
+//! step. Numerics allow all that: a row's bits depend on the tokens before it and on nothing else (law 1).
 //!
 //! Two prompts that agree so far and go on alike are not computed twice: the later one waits for the other's step, and finds its pages
 //! in the prefix index.

@@ -112,8 +112,10 @@ impl Session {
     /// read; the last one is pending, for the next request to compute.
     ///
     /// # Errors
-    /// [`Error::Argument`] for an empty context or options that make no sense, [`Error::ContextLength`] if there is no room for a
-    /// token, [`Error::Text`] for stop strings without a tokenizer, [`Error::ShutDown`]. All others come from the iterator.
+    /// [`Error::Argument`] for an empty context or options that make no sense, [`Error::ContextLength`] if there is no
+    /// room for a token, [`Error::Text`] for stop strings without a tokenizer, [`Error::ShutDown`]. All others come
+    /// from the iterator, and [`Error::Argument`] too where it takes logits to see that the options leave no token to
+    /// draw.
     pub fn generate(&mut self, options: GenerateOptions) -> Result<Generation<'_>> {
         let config = &self.engine.shared.info.config;
         options.validate(config.vocab)?;
@@ -138,6 +140,9 @@ impl Session {
 
     /// A second session with the same context: `O(pages)` integers, whatever the engine is doing. No page is copied until one of the
     /// two writes, and then only the last one, if it is partly filled.
+    ///
+    /// # Errors
+    /// None so far: it succeeds also on an engine that is shut down, whose sessions can still be read and dropped.
     pub fn fork(&self) -> Result<Session> {
         let table = self.engine.shared.kv().fork(&self.context.table);
         let context = Context { tokens: self.context.tokens.clone(), table };

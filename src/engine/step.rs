@@ -67,14 +67,12 @@ impl Scheduler {
         let drawn = judge(request, &planned, &self.logits, &mut self.sampler);
         let context = &mut request.context;
         let mut kv = self.shared.kv();
-        let drawn = match drawn {
-            Ok(drawn) => drawn,
-            Err(error) => {
-                kv.forget(&mut context.table, request.sound_len);
-                self.ending.push((planned.request_idx, Err(error)));
-                return;
-            }
-        };
+        if let Err(error @ Error::Step(_)) = drawn {
+            // Broken logits: what they were computed from may be broken too.
+            kv.forget(&mut context.table, request.sound_len);
+            self.ending.push((planned.request_idx, Err(error)));
+            return;
+        }
         kv.commit(&mut context.table, &context.tokens, planned.kv_len);
         drop(kv);
         let counters = &self.shared.counters;
@@ -88,10 +86,11 @@ impl Scheduler {
             request.sound_len = planned.kv_len;
         }
         let end = match drawn {
-            Some((token, logprob)) => {
+            Ok(Some((token, logprob))) => {
                 advance(request, Generated { token, logprob, text: None }, self.shared.info.config.max_len)
             }
-            None => Ok((request.context.pending() == 0).then_some(None)),
+            Ok(None) => Ok((request.context.pending() == 0).then_some(None)),
+            Err(error) => Err(error),
         };
         match end {
             Ok(None) => {}
@@ -102,6 +101,10 @@ impl Scheduler {
 }
 
 /// Reads a request's logits: scores its tokens, or draws the next with its log-probability.
+///
+/// # Errors
+/// [`Error::Step`] for broken logits, and for nothing else; [`Error::Argument`] where the request's options leave no
+/// token to draw.
 fn judge(
     request: &mut Request,
     planned: &Planned,

@@ -1,7 +1,8 @@
-//! The operations on page tables: open, reuse, reserve, commit, fork, truncate, close.
+//! The operations on page tables: open, fork, close, reuse, reserve, truncate. What makes pages findable is in
+//! `publish`.
 
 use super::PageTable;
-use super::index::{NodeId, PrefixIndex};
+use super::index::PrefixIndex;
 use super::pool::Pool;
 use crate::error::{Error, Result};
 use crate::spec::{PageId, TokenId};
@@ -20,11 +21,11 @@ pub struct PageCopy {
 /// The pool and the prefix index: decides which page holds what. See the [module](super) for its invariants.
 #[derive(Debug)]
 pub struct PageCache {
-    page_len: usize,
+    pub(super) page_len: usize,
     pub(super) pool: Pool,
     pub(super) index: PrefixIndex,
-    n_retained: usize,
-    n_evicted: u64,
+    pub(super) n_retained: usize,
+    pub(super) n_evicted: u64,
     n_copied: u64,
 }
 
@@ -127,25 +128,6 @@ impl PageCache {
         }))
     }
 
-    /// Notes that a step has computed `tokens[table.len()..len]` into the table's pages, and publishes them.
-    pub fn commit(&mut self, table: &mut PageTable, tokens: &[TokenId], len: usize) {
-        debug_assert!(table.len <= len && len <= table.pages.len() * self.page_len && len <= tokens.len());
-        if len == table.len {
-            return;
-        }
-        let first_idx = table.len / self.page_len;
-        table.len = len;
-        let Some(mut node) = table.cursor.as_ref().map(|c| c.node) else { return };
-        for page_idx in first_idx..len.div_ceil(self.page_len) {
-            let run = self.run_of(&tokens[..len], page_idx).expect("the page starts before len");
-            let child = self.publish(node, run, table, page_idx);
-            if run.len() == self.page_len {
-                node = child;
-            }
-        }
-        table.move_cursor(node);
-    }
-
     /// Cuts the table to its first `len` tokens and gives back every page behind them, reserved ones too. A `len` beyond the end
     /// only gives back what is reserved.
     pub fn truncate(&mut self, table: &mut PageTable, len: usize) {
@@ -160,21 +142,6 @@ impl PageCache {
             let page = table.pages.pop().expect("there are more pages than that");
             self.release(page);
         }
-    }
-
-    /// [`PageCache::truncate`], and takes what lies behind `len` out of the index unless others live on it: for
-    /// contents that turned out to be wrong. Pages leave the index whole, so where `len` lies within one of them the table is cut where that page
-    /// begins; [`PageTable::len`] tells.
-    pub fn forget(&mut self, table: &mut PageTable, len: usize) {
-        for page_idx in (len / self.page_len..table.pages.len()).rev() {
-            let page = table.pages[page_idx];
-            if self.pool.n_tables(page) == 1 && self.index.run_len(page) > len.saturating_sub(page_idx * self.page_len)
-            {
-                self.step_back(table, page_idx * self.page_len);
-                self.unpublish(page);
-            }
-        }
-        self.truncate(table, len);
     }
 
     /// Evicts every retained page. Returns how many there were.
@@ -228,7 +195,7 @@ impl PageCache {
     }
 
     /// Tokens of `tokens` that belong to page `page_idx`, unless there are none.
-    fn run_of<'t>(&self, tokens: &'t [TokenId], page_idx: usize) -> Option<&'t [TokenId]> {
+    pub(super) fn run_of<'t>(&self, tokens: &'t [TokenId], page_idx: usize) -> Option<&'t [TokenId]> {
         let rest = tokens.get(page_idx * self.page_len..).filter(|rest| !rest.is_empty())?;
         Some(&rest[..rest.len().min(self.page_len)])
     }
@@ -241,34 +208,8 @@ impl PageCache {
         (!own).then_some(page)
     }
 
-    /// Makes the run of `table`'s page `page_idx` findable under `parent`; returns the node that now covers it.
-    fn publish(&mut self, parent: NodeId, run: &[TokenId], table: &mut PageTable, page_idx: usize) -> NodeId {
-        let page = table.pages[page_idx];
-        if let Some(node) = self.index.node_of(page) {
-            self.index.grow(node, run);
-            return node;
-        }
-        match self.index.closest_child(parent, run) {
-            Some((child, n_common)) if n_common == run.len() => {
-                if n_common == self.page_len {
-                    self.hold(table, page_idx, self.index.page(child));
-                }
-                child
-            }
-            Some((child, n_common)) if n_common == self.index.run(child).len() => {
-                let shorter = self.index.replace(child, page, run);
-                if self.pool.n_tables(shorter) == 0 {
-                    self.n_retained -= 1;
-                    self.pool.put_back(shorter);
-                }
-                child
-            }
-            _ => self.index.insert(parent, page, run),
-        }
-    }
-
     /// Lists `page` as page `page_idx` of the table, in place of what stood there.
-    fn hold(&mut self, table: &mut PageTable, page_idx: usize, page: PageId) {
+    pub(super) fn hold(&mut self, table: &mut PageTable, page_idx: usize, page: PageId) {
         if self.pool.acquire(page) == 1 {
             self.n_retained -= 1;
             self.index.revive(page);
@@ -304,28 +245,5 @@ impl PageCache {
         self.n_retained -= 1;
         self.n_evicted += 1;
         page
-    }
-
-    /// Moves the table's cursor up so that it stands no deeper than `len`, with its pages untouched.
-    fn step_back(&mut self, table: &mut PageTable, len: usize) {
-        if let Some(cursor) = &mut table.cursor {
-            for _ in len / self.page_len..table.len / self.page_len {
-                cursor.node = self.index.parent(cursor.node);
-            }
-        }
-        table.len = table.len.min(len);
-    }
-
-    /// Takes a live page, and whatever is retained behind it, out of the index; it stays with its table.
-    fn unpublish(&mut self, page: PageId) {
-        let Some(node) = self.index.node_of(page) else { return };
-        while let Some(below) = self.index.last_leaf(node) {
-            self.index.remove(below);
-            let page = self.index.page(below);
-            self.n_retained -= 1;
-            self.n_evicted += 1;
-            self.pool.put_back(page);
-        }
-        self.index.remove(node);
     }
 }

@@ -28,6 +28,8 @@ struct Node {
     children: Vec<NodeId>,
     /// When the last table let go of the page; `None` while one holds it.
     retired: Option<u64>,
+    /// Whose tree it is, in the root alone.
+    tenant: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -66,15 +68,16 @@ impl PrefixIndex {
         let tenant = match self.tenants.get_key_value(tenant) {
             Some((name, _)) => name.clone(),
             None => {
+                let name: Arc<str> = tenant.into();
                 let root = self.add(Node {
                     run: Vec::new(),
                     page: PageId(u32::MAX),
                     parent: NodeId(0),
                     children: Vec::new(),
                     retired: None,
+                    tenant: Some(name.clone()),
                 });
                 self.nodes[root.0 as usize].parent = root;
-                let name: Arc<str> = tenant.into();
                 self.tenants.insert(name.clone(), Tenant { root, n_tables: 0 });
                 name
             }
@@ -91,12 +94,8 @@ impl PrefixIndex {
 
     /// Counts one table less; a tenant without tables and pages is forgotten.
     pub(super) fn leave(&mut self, tenant: &Arc<str>) {
-        let entry = self.tenants.get_mut(tenant).expect("a tenant with tables is known");
-        entry.n_tables -= 1;
-        if entry.n_tables == 0 && self.nodes[entry.root.0 as usize].children.is_empty() {
-            self.vacant.push(entry.root);
-            self.tenants.remove(tenant);
-        }
+        self.tenants.get_mut(tenant).expect("a tenant with tables is known").n_tables -= 1;
+        self.forget_if_unused(tenant);
     }
 
     pub(super) fn node_of(&self, page: PageId) -> Option<NodeId> {
@@ -134,7 +133,8 @@ impl PrefixIndex {
 
     /// Adds a live page under `parent`.
     pub(super) fn insert(&mut self, parent: NodeId, page: PageId, run: &[TokenId]) -> NodeId {
-        let node = self.add(Node { run: run.to_vec(), page, parent, children: Vec::new(), retired: None });
+        let node =
+            self.add(Node { run: run.to_vec(), page, parent, children: Vec::new(), retired: None, tenant: None });
         let at = self.place_among(&self.node(parent).children, run);
         self.nodes[parent.0 as usize].children.insert(at, node);
         self.node_of[page.idx()] = Some(node);
@@ -179,8 +179,7 @@ impl PrefixIndex {
     /// Removes the leaf that has been retired longest, and returns its page.
     pub(super) fn evict(&mut self) -> Option<PageId> {
         let &(_, node) = self.evictable.first()?;
-        self.remove(node);
-        Some(self.page(node))
+        Some(self.remove(node))
     }
 
     /// Some leaf below `node`.
@@ -192,8 +191,8 @@ impl PrefixIndex {
         Some(leaf)
     }
 
-    /// Removes a leaf. Its page can still be asked for until the next insertion.
-    pub(super) fn remove(&mut self, node: NodeId) {
+    /// Removes a leaf, and returns its page.
+    pub(super) fn remove(&mut self, node: NodeId) -> PageId {
         debug_assert!(self.node(node).children.is_empty(), "leaves go before their parents");
         self.unlist(node);
         let (parent, page) = (self.parent(node), self.page(node));
@@ -203,20 +202,19 @@ impl PrefixIndex {
         debug_assert_eq!(removed, node, "siblings are in order");
         self.vacant.push(node);
         self.list(parent);
-        if self.parent(parent) == parent && self.node(parent).children.is_empty() {
-            self.forget_empty_tenants();
+        if let Some(tenant) = self.node(parent).tenant.clone() {
+            self.forget_if_unused(&tenant);
         }
+        page
     }
 
-    fn forget_empty_tenants(&mut self) {
-        let (nodes, vacant) = (&self.nodes, &mut self.vacant);
-        self.tenants.retain(|_, tenant| {
-            let needed = tenant.n_tables > 0 || !nodes[tenant.root.0 as usize].children.is_empty();
-            if !needed {
-                vacant.push(tenant.root);
-            }
-            needed
-        });
+    /// Forgets a tenant without tables and pages.
+    fn forget_if_unused(&mut self, tenant: &Arc<str>) {
+        let &Tenant { root, n_tables } = &self.tenants[tenant];
+        if n_tables == 0 && self.node(root).children.is_empty() {
+            self.tenants.remove(tenant);
+            self.vacant.push(root);
+        }
     }
 
     fn node(&self, node: NodeId) -> &Node {
@@ -264,11 +262,17 @@ fn common_prefix(a: &[TokenId], b: &[TokenId]) -> usize {
 impl PrefixIndex {
     /// Checks every node against invariants 3 and 5 and hands `(tenant, path, page)` to `see`; `held` tells whether a table holds a page.
     pub(super) fn audit(&self, held: impl Fn(PageId) -> bool, mut see: impl FnMut(&str, &[TokenId], PageId)) {
-        let mut n_evictable = 0;
+        let (mut n_evictable, mut n_nodes) = (0, self.vacant.len());
         for (name, tenant) in &self.tenants {
             let mut open = vec![(tenant.root, Vec::new(), true)];
             while let Some((id, path, parent_held)) = open.pop() {
                 let node = self.node(id);
+                n_nodes += 1;
+                assert_eq!(
+                    node.tenant.as_ref(),
+                    (id == tenant.root).then_some(name),
+                    "the root tells whose tree it is"
+                );
                 if id != tenant.root {
                     assert_eq!(self.node_of(node.page), Some(id));
                     assert_eq!(node.retired.is_none(), held(node.page), "retired while held, or the other way round");
@@ -288,6 +292,7 @@ impl PrefixIndex {
             }
         }
         assert_eq!(n_evictable, self.evictable.len(), "the list of what can be evicted");
+        assert_eq!(n_nodes, self.nodes.len(), "every node is in a tree, or vacant once");
     }
 
     pub(super) fn n_tenants(&self) -> usize {

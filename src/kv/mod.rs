@@ -43,6 +43,7 @@
 mod cache;
 mod index;
 mod pool;
+mod publish;
 mod table;
 #[cfg(test)]
 mod tests;

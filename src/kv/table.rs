@@ -4,9 +4,11 @@ use super::index::{Cursor, NodeId};
 use crate::spec::PageId;
 
 /// The pages of one context, in order, and how many of its tokens are computed. Made by
-/// [`PageCache::open`](super::PageCache::open) and given back to [`PageCache::close`](super::PageCache::close).
+/// [`PageCache::open`](super::PageCache::open) and given back to [`PageCache::close`](super::PageCache::close): the
+/// cache counts tables, so the pages of one that is dropped instead stay live for good.
 ///
 /// The default table is empty and belongs to no tenant; it may be dropped.
+#[must_use = "the pages of a table that is not closed are lost to the cache"]
 #[derive(Debug, Default)]
 pub struct PageTable {
     /// `[ceil(len / page_len)]`, and behind them the reserved ones.

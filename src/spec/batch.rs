@@ -45,12 +45,16 @@ impl StepBatch {
 
     /// Adds a sequence that appends `tokens` at position `start` of the context in `pages`. The caller pushes
     /// to `logit_rows` what it wants of it (rows count over the whole batch).
+    ///
+    /// # Panics
+    /// If `start`, or all rows or page table entries of the batch, are more than a `u32` counts: cut off they would
+    /// name others.
     pub fn push(&mut self, tokens: &[TokenId], start: usize, pages: &[PageId]) {
+        self.starts.push(counted(start, "position"));
         self.tokens.extend_from_slice(tokens);
-        self.row_offsets.push(self.tokens.len() as u32);
-        self.starts.push(start as u32);
+        self.row_offsets.push(counted(self.tokens.len(), "row"));
         self.pages.extend_from_slice(pages);
-        self.page_offsets.push(self.pages.len() as u32);
+        self.page_offsets.push(counted(self.pages.len(), "page table entry"));
     }
 
     /// Rows of this step.
@@ -69,11 +73,15 @@ impl StepBatch {
     }
 
     /// Checks every index against the others and against the pool: what passes cannot make a step read outside of it.
+    ///
+    /// # Errors
+    /// [`Error::Vocabulary`] for a token that there is not, [`Error::Page`] for a page that there is not or that is
+    /// written in two places, [`Error::Argument`] for what else does not fit.
     pub fn validate(&self, vocab: usize, n_pages: usize, page_len: usize) -> Result<()> {
         if let Some(&token) = self.tokens.iter().find(|&&t| t as usize >= vocab) {
             return Err(Error::Vocabulary { token, vocab });
         }
-        if self.row_offsets.last().copied() != Some(self.tokens.len() as u32) {
+        if self.row_offsets.last().map(|&n_rows| n_rows as usize) != Some(self.tokens.len()) {
             return Err(Error::argument("row_offsets must end with the number of tokens"));
         }
         let ordered = self.logit_rows.windows(2).all(|w| w[0] < w[1]);
@@ -84,6 +92,11 @@ impl StepBatch {
         ragged.validate(n_pages, page_len)?;
         ragged.check_written_once(page_len)
     }
+}
+
+/// A number as a batch keeps it.
+fn counted(n: usize, what: &str) -> u32 {
+    u32::try_from(n).unwrap_or_else(|_| panic!("{what} {n} of a batch: it counts to {}", u32::MAX))
 }
 
 /// The shape of a ragged batch over paged KV: row offsets, positions and page tables as compressed sparse rows
@@ -127,6 +140,9 @@ impl<'a> Ragged<'a> {
     }
 
     /// Checks the offsets, that each page table covers its context, and that every page exists.
+    ///
+    /// # Errors
+    /// [`Error::Page`] for a page that there is not, [`Error::Argument`] for what else does not fit.
     pub fn validate(&self, n_pages: usize, page_len: usize) -> Result<()> {
         let n = self.n_seqs();
         let ascends = |o: &[u32]| o.len() == n + 1 && o[0] == 0 && o.windows(2).all(|w| w[0] <= w[1]);

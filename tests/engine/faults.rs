@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use longhaul::Error;
-use longhaul::engine::{Engine, GenerateOptions};
+use longhaul::engine::{Engine, GenerateOptions, Sampling};
 use longhaul::spec::TokenId;
 
-use crate::toy::{Fault, PAGE_LEN, Remote, Toy, continuation, engine, greedy, prompt, prompted};
+use crate::toy::{Fault, PAGE_LEN, Remote, Toy, VOCAB, continuation, engine, greedy, prompt, prompted};
 
 /// Lets one step fail: the first that computes the token `mark` at position `at`, in whichever row that is.
 fn fault_once(remote: &Remote, mark: TokenId, at: u32, fault: impl Fn(usize) -> Fault + Send + 'static) {
@@ -67,6 +67,28 @@ fn nan_logits_fail_their_session_and_no_other() {
     other.prefill().unwrap();
     assert_eq!(other.usage().cached_tokens, 0, "nor found by others");
     assert_eq!(generate(&mut sessions[0], 20).unwrap(), continuation(&prompts[0], 20));
+}
+
+#[test]
+fn options_that_leave_no_token_are_the_callers_error_and_what_was_computed_stays() {
+    let (engine, _) = engine(1_000);
+    let sampling = Sampling { repetition_penalty: Some(1e-39), ..Default::default() };
+    let stop_tokens = (0..VOCAB as TokenId).collect();
+    let penalised = (GenerateOptions { sampling, ..greedy(5) }, "repetition_penalty");
+    let banned = (GenerateOptions { min_tokens: 1, stop_tokens, ..greedy(5) }, "min_tokens");
+    for (seed, (options, option)) in [(1, penalised), (2, banned)] {
+        let tokens = prompt(seed, 100);
+        let mut session = prompted(&engine, "a", &tokens);
+        let error = session.generate(options).unwrap().finish().unwrap_err();
+        let is_named = |why: &str| why.contains(option) && why.contains("position 100");
+        assert!(matches!(&error, Error::Argument(why) if is_named(why)), "{error}");
+        assert_eq!((session.tokens(), session.pending()), (tokens.as_slice(), 0));
+        let mut other = prompted(&engine, "a", &tokens);
+        other.prefill().unwrap();
+        assert_eq!(other.usage().cached_tokens, 100, "others find its prompt");
+        assert_eq!(generate(&mut session, 5).unwrap(), continuation(&tokens, 5));
+    }
+    assert_eq!(engine.stats().failed_steps, 0);
 }
 
 #[test]

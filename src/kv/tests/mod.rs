@@ -1,135 +1,13 @@
-//! The page cache over a memory that remembers, slot by slot, which prefix was computed into it.
+//! What the page cache promises, over the memory of a [`Rig`].
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod rig;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::error::{Error, Result};
-use crate::spec::{PageId, TokenId};
-
-const PAGE_LEN: usize = 4;
-
-/// What a computed slot holds: a fingerprint of the tenant and of all tokens up to it.
-fn fingerprint(tenant: Option<&str>, tokens: &[TokenId]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (tenant, tokens).hash(&mut hasher);
-    hasher.finish()
-}
-
-struct Context {
-    tenant: Option<&'static str>,
-    tokens: Vec<TokenId>,
-    table: PageTable,
-}
-
-struct Rig {
-    cache: PageCache,
-    slots: Vec<[u64; PAGE_LEN]>,
-    contexts: Vec<Context>,
-}
-
-impl Rig {
-    fn new(n_pages: usize) -> Self {
-        let cache = PageCache::new(n_pages, PAGE_LEN);
-        Self { cache, slots: vec![[0; PAGE_LEN]; n_pages], contexts: Vec::new() }
-    }
-
-    fn open(&mut self, tenant: Option<&'static str>) -> usize {
-        let table = self.cache.open(tenant);
-        self.contexts.push(Context { tenant, tokens: Vec::new(), table });
-        self.contexts.len() - 1
-    }
-
-    /// Appends `more` and computes it as the engine does. Returns how many tokens were computed.
-    fn append(&mut self, at: usize, more: &[TokenId]) -> Result<usize> {
-        let computed = self.compute(at, more)?;
-        self.commit(at);
-        Ok(computed)
-    }
-
-    /// The part of [`Rig::append`] before the commit.
-    fn compute(&mut self, at: usize, more: &[TokenId]) -> Result<usize> {
-        let Context { tenant, tokens, table } = &mut self.contexts[at];
-        let old_len = tokens.len();
-        tokens.extend_from_slice(more);
-        self.cache.reuse(table, tokens);
-        match self.cache.reserve(table, tokens.len()) {
-            Err(e) => {
-                tokens.truncate(old_len);
-                self.cache.truncate(table, old_len);
-                return Err(e);
-            }
-            Ok(Some(copy)) => {
-                let from = self.slots[copy.from.idx()];
-                self.slots[copy.to.idx()] = [1; PAGE_LEN];
-                self.slots[copy.to.idx()][..copy.n_slots].copy_from_slice(&from[..copy.n_slots]);
-            }
-            Ok(None) => {}
-        }
-        let computed = table.len()..tokens.len();
-        for position in computed.clone() {
-            let page = table.pages()[position / PAGE_LEN];
-            self.slots[page.idx()][position % PAGE_LEN] = fingerprint(*tenant, &tokens[..=position]);
-        }
-        Ok(computed.len())
-    }
-
-    fn commit(&mut self, at: usize) {
-        let Context { tokens, table, .. } = &mut self.contexts[at];
-        self.cache.commit(table, tokens, tokens.len());
-    }
-
-    fn fork(&mut self, at: usize) -> usize {
-        let Context { tenant, tokens, table } = &self.contexts[at];
-        let fork = Context { tenant: *tenant, tokens: tokens.clone(), table: self.cache.fork(table) };
-        self.contexts.push(fork);
-        self.contexts.len() - 1
-    }
-
-    fn rewind(&mut self, at: usize, len: usize) {
-        let context = &mut self.contexts[at];
-        context.tokens.truncate(len);
-        self.cache.truncate(&mut context.table, len);
-    }
-
-    fn close(&mut self, at: usize) {
-        let context = self.contexts.swap_remove(at);
-        self.cache.close(context.table);
-    }
-
-    /// Every invariant that can be seen from outside, and those of the index.
-    fn audit(&self) {
-        let mut n_tables = vec![0; self.slots.len()];
-        for Context { tenant, tokens, table } in &self.contexts {
-            assert!(table.len() <= tokens.len());
-            assert_eq!(table.pages().len(), table.len().div_ceil(PAGE_LEN), "nothing stays reserved");
-            for position in 0..table.len() {
-                let stored = self.slots[table.pages()[position / PAGE_LEN].idx()][position % PAGE_LEN];
-                assert_eq!(stored, fingerprint(*tenant, &tokens[..=position]), "position {position} of {tokens:?}");
-            }
-            table.pages().iter().for_each(|page| n_tables[page.idx()] += 1);
-        }
-        let held = |page: PageId| n_tables[page.idx()] > 0;
-        let mut known: Vec<PageId> = Vec::new();
-        self.cache.index.audit(held, |tenant, path, page| {
-            known.push(page);
-            let start = (path.len() - 1) / PAGE_LEN * PAGE_LEN;
-            for position in start..path.len() {
-                let stored = self.slots[page.idx()][position % PAGE_LEN];
-                assert_eq!(stored, fingerprint(Some(tenant), &path[..=position]), "{path:?} of {tenant}");
-            }
-        });
-        assert_eq!(self.cache.retained_pages(), known.iter().filter(|&&page| !held(page)).count());
-        assert_eq!(self.cache.live_pages(), n_tables.iter().filter(|&&n| n > 0).count());
-        for (idx, &n) in n_tables.iter().enumerate() {
-            let page = PageId(idx as u32);
-            assert_eq!(self.cache.pool.n_tables(page), n);
-            let is_free = self.cache.pool.free().contains(&page);
-            assert_eq!(is_free, n == 0 && !known.contains(&page), "{page:?}");
-        }
-    }
-}
+use crate::error::Error;
+use crate::spec::TokenId;
+use rig::{PAGE_LEN, Rig};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -298,6 +176,22 @@ fn eviction_takes_the_least_recently_released_leaf_first_and_never_a_live_page()
 }
 
 #[test]
+fn a_tenant_is_forgotten_with_its_last_page_and_no_other_is() {
+    let mut rig = Rig::new(3);
+    for tenant in ["a", "b"] {
+        let at = rig.open(Some(tenant));
+        rig.append(at, &run(0..4)).unwrap();
+        rig.close(at);
+    }
+    let at = rig.open(None);
+    for n_tenants in [2, 1, 0] {
+        rig.append(at, &run(0..4)).unwrap();
+        assert_eq!(rig.cache.index.n_tenants(), n_tenants);
+        rig.audit();
+    }
+}
+
+#[test]
 fn twins_that_compute_the_same_page_end_up_sharing_it() {
     let mut rig = Rig::new(64);
     let (a, b) = (rig.open(Some("a")), rig.open(Some("a")));
@@ -309,6 +203,15 @@ fn twins_that_compute_the_same_page_end_up_sharing_it() {
     assert_eq!(rig.contexts[a].table.pages(), rig.contexts[b].table.pages());
     assert_eq!(rig.cache.live_pages(), 2);
     rig.audit();
+}
+
+#[test]
+#[should_panic(expected = "a commit of 9 tokens to a table of 0 in 8 slots, of 12 tokens")]
+fn what_no_page_holds_cannot_be_committed() {
+    let mut cache = PageCache::new(4, PAGE_LEN);
+    let mut table = cache.open(Some("a"));
+    cache.reserve(&mut table, 8).unwrap();
+    cache.commit(&mut table, &run(0..12), 9);
 }
 
 #[test]
