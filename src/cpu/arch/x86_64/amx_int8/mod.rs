@@ -83,7 +83,7 @@ fn check(args: &QuantProduct<'_>) {
     let n_row_tiles = (block.first_row + block.n_rows).div_ceil(TILE_ROWS);
     assert!(n_row_tiles * row_tile_codes(weights) <= rows.codes().len());
     assert!(n_row_tiles * TILE_ROWS * weights.n_groups <= rows.groups.len());
-    assert!((block.first_panel + block.n_panels) * weights.panel_lines() < weights.lines.len());
+    assert!((block.first_panel + block.n_panels) * weights.panel_lines() <= weights.lines.len());
 }
 
 /// Codes of sixteen rows.
