@@ -139,8 +139,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     #[inline(always)]
     fn store_lhs_pair(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
         let (low, high) = out.split_at_mut(16);
-        self.store_bf16(a, low.first_chunk_mut().unwrap());
-        self.store_bf16(b, high.first_chunk_mut().unwrap());
+        self.store_lhs(a, low.first_chunk_mut().unwrap());
+        self.store_lhs(b, high.first_chunk_mut().unwrap());
     }
 
     /// Asks for the cache line of `x`, which will be read soon.
