@@ -51,7 +51,8 @@ impl<'a> SharedRows<'a> {
     #[inline(always)]
     pub unsafe fn new(shared: &Disjoint<'a, f32>, first: usize, stride: usize, [n_rows, n_cols]: [usize; 2]) -> Self {
         assert!(n_rows > 0 && n_cols <= stride, "rows that meet");
-        assert!(first + (n_rows - 1) * stride + n_cols <= shared.len, "rows beyond the end of a shared slice");
+        let end = (n_rows - 1).checked_mul(stride).and_then(|last| last.checked_add(first)?.checked_add(n_cols));
+        assert!(end.is_some_and(|end| end <= shared.len), "rows beyond the end of a shared slice");
         Self { first: shared.ptr.wrapping_add(first), stride, n_rows, n_cols, lifetime: PhantomData }
     }
 

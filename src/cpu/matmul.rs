@@ -128,7 +128,7 @@ impl<I: Isa, W: Matrix> Kernel<I> for Task<'_, '_, I, W> {
 }
 
 impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
-    /// Runs it, with `sums(state)` a buffer of [`scratch_len`] elements.
+    /// Runs it, with `sums(state)` a buffer of [`scratch_len`] elements; panics where rows of the result would meet.
     pub fn run<S: Send>(
         &self,
         isa: I,
@@ -136,6 +136,7 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
         states: &mut [S],
         sums: impl Fn(&mut S) -> &mut [f32] + Sync,
     ) {
+        self.check();
         self.weights.prepare(isa, self.lhs, self.n_rows, operand, states);
         let (operand, n_panels) = (&*operand, self.weights.n_panels());
         let n_threads = states.len();
@@ -150,6 +151,17 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
         };
         let next = |thread| self.next_reads(n_threads, thread);
         for_each_task_before(states, cut.n_groups * cut.n_row_blocks, task, next);
+    }
+
+    /// Panics if a column of one row could be a column of another: that tasks, which have rows and columns of their own,
+    /// share nothing rests on it.
+    fn check(&self) {
+        match &self.epilogue {
+            Epilogue::Store { stride, .. } | Epilogue::Add { stride, .. } => assert!(*stride >= self.weights.n()),
+            Epilogue::SiluGate { depth, .. } => {
+                assert!(<W::Lhs<I>>::rows_lie_apart(self.weights.n_panels().div_ceil(2) * PANEL_COLS, *depth));
+            }
+        }
     }
 
     /// What a thread reads first of the next weights, where few rows wait for memory.
