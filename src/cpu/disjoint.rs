@@ -9,7 +9,8 @@ pub struct Disjoint<'a, T> {
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the one way to the elements is `slice`, whose caller promises that no two threads hold the same element.
+// SAFETY: the ways to the elements are `slice` and `SharedRows::new`, and whoever calls either promises that nobody
+// else holds one of the same elements.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 // SAFETY: as above; it is a borrowed slice of `T`.
 unsafe impl<T: Send> Send for Disjoint<'_, T> {}

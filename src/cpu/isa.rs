@@ -43,8 +43,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Fewest panels of a task, where there would be too few tasks for the threads.
     const MIN_TASK_PANELS: usize = Self::TASK_PANELS;
 
-    /// Most rows of one task of a matmul, a multiple of 16: enough to use a panel often while it lies in the cache nearby, few enough for the sums
-    /// to stay there too.
+    /// Most rows of one task of a matmul, a multiple of 32: enough to use a panel often while it lies in the cache
+    /// nearby, few enough for the sums to stay there too.
     const TASK_ROWS: usize;
 
     /// Whether a product with bf16 panels leaves its sums in tiles ([`SumLayout::Tiles`](super::product::SumLayout)).

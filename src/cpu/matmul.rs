@@ -80,6 +80,7 @@ struct Cut {
 impl Cut {
     /// Even parts, none above what the table likes, and enough of them for all threads where there is enough to do.
     fn new<I: Isa>(n_rows: usize, n_panels: usize, n_threads: usize) -> Self {
+        const { assert!(I::TASK_ROWS.is_multiple_of(32)) };
         let n_row_blocks = n_rows.div_ceil(I::TASK_ROWS);
         let rows = n_rows.div_ceil(n_row_blocks).next_multiple_of(32).min(I::TASK_ROWS);
         let wanted = (TASKS_PER_THREAD * n_threads).div_ceil(n_row_blocks);

@@ -1,7 +1,8 @@
 //! AMX tiles by inline assembly: the intrinsics are not stable yet.
 //!
-//! Every function here names its tile registers in the instruction text. The compiler never uses tile registers by itself, so what one
-//! function leaves in a tile is there for the next; assembly blocks with side effects keep their order.
+//! The macros name tile registers in the instruction text: as literals, or as constants where `dot_tiles` stands. The
+//! compiler never uses tile registers by itself, so what one macro leaves in a tile is there for the next; assembly
+//! blocks with side effects keep their order.
 
 use std::arch::asm;
 
