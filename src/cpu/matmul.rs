@@ -6,6 +6,7 @@ use super::lhs::LhsElement;
 use super::math::silu;
 use super::matrix::{Block, Matrix};
 use super::parallel::{first_task, for_each_task_before};
+use super::product::{FEW_ROWS, TILE_ROWS};
 use super::team::NextReads;
 use crate::spec::contract::PANEL_COLS;
 
@@ -60,12 +61,6 @@ const TASKS_PER_THREAD: usize = 4;
 
 /// Wide tasks of few rows have a multiple of this many panels: kernels read two, three, four or six at once then.
 const STREAMS: usize = 12;
-
-/// Rows of a tile of sums.
-const TILE_ROWS: usize = 16;
-
-/// How many rows are few.
-const FEW_ROWS: usize = 16;
 
 /// How a matmul is cut into tasks; follows from lengths alone.
 struct Cut {

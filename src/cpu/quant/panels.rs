@@ -16,11 +16,11 @@ use rayon::prelude::*;
 
 use super::product::QuantProduct;
 use super::rows::{QuantRows, TILE_CODES};
-use super::symmetric::ROUNDING;
 use crate::cpu::buffer::{Arena, Buffer, Plain};
 use crate::cpu::columns::Columns;
 use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
+use crate::cpu::math::ROUNDING;
 use crate::cpu::matrix::{Block, Matrix};
 use crate::cpu::product::SumLayout;
 use crate::cpu::team::NextReads;

@@ -8,7 +8,8 @@ use crate::cpu::arch::x86_64::avx512::Avx512;
 use crate::cpu::arch::x86_64::tile::dot_tiles;
 use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
-use crate::cpu::quant::{Group, Line, QuantProduct, TILE_CODES, TILE_ROWS};
+use crate::cpu::product::TILE_ROWS;
+use crate::cpu::quant::{Group, Line, QuantProduct, TILE_CODES};
 
 /// Codes of rows by codes of weights with 128 added.
 struct Int8<'a> {

@@ -13,7 +13,8 @@ use super::avx512::Avx512;
 use super::tile;
 use crate::cpu::isa::{Kernel, Target};
 use crate::cpu::matrix::Block;
-use crate::cpu::quant::{QuantPanels, QuantProduct, TILE_CODES, TILE_ROWS, Width};
+use crate::cpu::product::TILE_ROWS;
+use crate::cpu::quant::{QuantPanels, QuantProduct, TILE_CODES, Width};
 
 /// Rows from which on tiles are faster than vectors, which multiply one row as fast as memory gives its weights.
 const MIN_ROWS: usize = 16;
