@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::Avx2;
-use crate::cpu::arch::x86_64::prefetch;
+use crate::cpu::prefetch;
 use crate::cpu::quant::{Dots, Line};
 use crate::spec::contract::INT4_GROUP_LEN;
 

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{prefetch, require};
+use super::require;
 use crate::cpu::isa::{Isa, Kernel, Target};
+use crate::cpu::prefetch;
 use crate::cpu::product::Product;
 use crate::cpu::quant::QuantProduct;
 
