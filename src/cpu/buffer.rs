@@ -26,8 +26,9 @@ unsafe impl Plain for u16 {}
 // SAFETY: as above.
 unsafe impl Plain for f32 {}
 
-/// A slice of f32, or of bytes or bf16 as their bits, that begins at a cache line, zeroed; the operating system gives it memory when it is first
-/// written. Activations in one are up to a fifth faster to multiply than in a `Vec`:
+/// A slice of f32, of bytes, of bf16 as their bits, or of lines of packed weights, that begins at a cache line, zeroed;
+/// the operating system gives it memory when it is first written. Activations in one are up to a fifth faster to
+/// multiply than in a `Vec`:
 ///
 /// ```
 /// # use longhaul::cpu::Buffer;

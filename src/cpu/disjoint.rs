@@ -9,7 +9,8 @@ pub struct Disjoint<'a, T> {
     lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the one way to the elements is `slice`, whose caller promises that no two threads hold the same element.
+// SAFETY: the ways to the elements are `slice` and `SharedRows::new`, and whoever calls either promises that nobody
+// else holds one of the same elements.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 // SAFETY: as above; it is a borrowed slice of `T`.
 unsafe impl<T: Send> Send for Disjoint<'_, T> {}
@@ -51,7 +52,8 @@ impl<'a> SharedRows<'a> {
     #[inline(always)]
     pub unsafe fn new(shared: &Disjoint<'a, f32>, first: usize, stride: usize, [n_rows, n_cols]: [usize; 2]) -> Self {
         assert!(n_rows > 0 && n_cols <= stride, "rows that meet");
-        assert!(first + (n_rows - 1) * stride + n_cols <= shared.len, "rows beyond the end of a shared slice");
+        let end = (n_rows - 1).checked_mul(stride).and_then(|last| last.checked_add(first)?.checked_add(n_cols));
+        assert!(end.is_some_and(|end| end <= shared.len), "rows beyond the end of a shared slice");
         Self { first: shared.ptr.wrapping_add(first), stride, n_rows, n_cols, lifetime: PhantomData }
     }
 

@@ -102,7 +102,8 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         let lhs = Disjoint::new(normed);
         let (isa, eps) = (self.isa, self.config.norm_eps);
         for_each_row(threads, self.batch.n_tokens(), |row| {
-            let out = LhsRow { lhs: &lhs, row, depth: <W::Lhs<I>>::row_len(d_model) };
+            // SAFETY: each row is one task's own, and all are as long.
+            let out = unsafe { LhsRow::new(&lhs, row, <W::Lhs<I>>::row_len(d_model)) };
             isa.run(RmsNorm { x: &x[row * d_model..][..d_model], weight, eps, out });
         });
     }
@@ -210,7 +211,8 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
         let (isa, eps, weight) = (self.isa, self.config.norm_eps, &self.weights.final_norm);
         let (lhs, d_model, rows) = (Disjoint::new(normed), self.config.d_model, &self.batch.logit_rows);
         for_each_row(threads, rows.len(), |i| {
-            let out = LhsRow { lhs: &lhs, row: i, depth: <W::Lhs<I>>::row_len(d_model) };
+            // SAFETY: each row is one task's own, and all are as long.
+            let out = unsafe { LhsRow::new(&lhs, i, <W::Lhs<I>>::row_len(d_model)) };
             isa.run(RmsNorm { x: &x[rows[i] as usize * d_model..][..d_model], weight, eps, out });
         });
     }

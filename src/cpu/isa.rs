@@ -43,8 +43,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Fewest panels of a task, where there would be too few tasks for the threads.
     const MIN_TASK_PANELS: usize = Self::TASK_PANELS;
 
-    /// Most rows of one task of a matmul, a multiple of 16: enough to use a panel often while it lies in the cache nearby, few enough for the sums
-    /// to stay there too.
+    /// Most rows of one task of a matmul, a multiple of 32: enough to use a panel often while it lies in the cache
+    /// nearby, few enough for the sums to stay there too.
     const TASK_ROWS: usize;
 
     /// Whether a product with bf16 panels leaves its sums in tiles ([`SumLayout::Tiles`](super::product::SumLayout)).
@@ -139,8 +139,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     #[inline(always)]
     fn store_lhs_pair(self, a: Self::V, b: Self::V, out: &mut [u16; 32]) {
         let (low, high) = out.split_at_mut(16);
-        self.store_bf16(a, low.first_chunk_mut().unwrap());
-        self.store_bf16(b, high.first_chunk_mut().unwrap());
+        self.store_lhs(a, low.first_chunk_mut().unwrap());
+        self.store_lhs(b, high.first_chunk_mut().unwrap());
     }
 
     /// Asks for the cache line of `x`, which will be read soon.

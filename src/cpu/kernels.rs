@@ -71,7 +71,8 @@ impl<I: Isa, W: Matrix> CpuMatrix<I, W> {
         let lhs = Disjoint::new(&mut buffers.lhs);
         for_each_task(&mut buffers.sums, n_rows.div_ceil(TASK_ROWS), |_, task| {
             for row in task * TASK_ROWS..n_rows.min((task + 1) * TASK_ROWS) {
-                isa.run(CopyRow { x: &x[row * k..][..k], out: LhsRow { lhs: &lhs, row, depth } });
+                // SAFETY: each row is one task's own, and all are as long.
+                isa.run(CopyRow { x: &x[row * k..][..k], out: unsafe { LhsRow::new(&lhs, row, depth) } });
             }
         });
         let epilogue = Epilogue::Store { out: Disjoint::new(out), stride: self.weights.n(), bias: None };

@@ -21,6 +21,12 @@ pub trait LhsElement: Plain {
     /// Elements from a row to the next, whatever k is: in the same row block, where that has several.
     fn row_distance(depth: usize) -> usize;
 
+    /// Whether the first `k` elements of different rows lie apart in a buffer whose rows are `depth` long.
+    fn rows_lie_apart(k: usize, depth: usize) -> bool {
+        // Places ascend with the row and with k, so the last element of a row block decides.
+        k == 0 || Self::index(Self::ROW_BLOCK - 1, k - 1, depth) < Self::index(Self::ROW_BLOCK, 0, depth)
+    }
+
     /// Stores sixteen elements, rounded if need be.
     fn store<I: Isa>(isa: I, x: I::V, out: &mut [Self; 16]);
 
@@ -86,5 +92,18 @@ impl LhsElement for u16 {
     #[inline(always)]
     fn store_pair<I: Isa>(isa: I, a: I::V, b: I::V, out: &mut [u16; 32]) {
         isa.store_lhs_pair(a, b, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_meet_where_they_are_too_short() {
+        assert!(f32::rows_lie_apart(48, 48) && !f32::rows_lie_apart(49, 48));
+        assert!(u16::rows_lie_apart(64, 64) && u16::rows_lie_apart(33, 64) && !u16::rows_lie_apart(65, 64));
+        // The second tile of a row begins behind the first of fifteen others.
+        assert!(!u16::rows_lie_apart(48, 48));
     }
 }

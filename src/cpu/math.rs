@@ -2,8 +2,12 @@
 
 use super::isa::Isa;
 
-/// 1.5 * 2^23, which rounds what it is added to to an integer and leaves that in the low bits, and 127, the bias of an exponent.
-const ROUND_AND_BIAS: f32 = 12_582_912.0 + 127.0;
+/// 1.5 * 2^23: added to a number below 2^22 in size, it rounds that to an integer, to nearest even, and leaves it in
+/// the low bits.
+pub const ROUNDING: f32 = 12_582_912.0;
+
+/// Rounds as [`ROUNDING`], and adds 127, the bias of an exponent.
+const ROUND_AND_BIAS: f32 = ROUNDING + 127.0;
 
 /// `e^x`, with a relative error below 3e-7 for `-87 <= x <= 88`; exactly 1 at 0 and exactly 0 below -87.3 (there e^x leaves the normal
 /// numbers) and at minus infinity; `e^88` from 88 on; NaN for NaN.

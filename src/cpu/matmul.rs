@@ -6,6 +6,7 @@ use super::lhs::LhsElement;
 use super::math::silu;
 use super::matrix::{Block, Matrix};
 use super::parallel::{first_task, for_each_task_before};
+use super::product::{FEW_ROWS, TILE_ROWS};
 use super::team::NextReads;
 use crate::spec::contract::PANEL_COLS;
 
@@ -61,12 +62,6 @@ const TASKS_PER_THREAD: usize = 4;
 /// Wide tasks of few rows have a multiple of this many panels: kernels read two, three, four or six at once then.
 const STREAMS: usize = 12;
 
-/// Rows of a tile of sums.
-const TILE_ROWS: usize = 16;
-
-/// How many rows are few.
-const FEW_ROWS: usize = 16;
-
 /// How a matmul is cut into tasks; follows from lengths alone.
 struct Cut {
     /// Rows of a task, a multiple of 32.
@@ -80,6 +75,7 @@ struct Cut {
 impl Cut {
     /// Even parts, none above what the table likes, and enough of them for all threads where there is enough to do.
     fn new<I: Isa>(n_rows: usize, n_panels: usize, n_threads: usize) -> Self {
+        const { assert!(I::TASK_ROWS.is_multiple_of(32)) };
         let n_row_blocks = n_rows.div_ceil(I::TASK_ROWS);
         let rows = n_rows.div_ceil(n_row_blocks).next_multiple_of(32).min(I::TASK_ROWS);
         let wanted = (TASKS_PER_THREAD * n_threads).div_ceil(n_row_blocks);
@@ -128,7 +124,7 @@ impl<I: Isa, W: Matrix> Kernel<I> for Task<'_, '_, I, W> {
 }
 
 impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
-    /// Runs it, with `sums(state)` a buffer of [`scratch_len`] elements.
+    /// Runs it, with `sums(state)` a buffer of [`scratch_len`] elements; panics where rows of the result would meet.
     pub fn run<S: Send>(
         &self,
         isa: I,
@@ -136,6 +132,7 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
         states: &mut [S],
         sums: impl Fn(&mut S) -> &mut [f32] + Sync,
     ) {
+        self.check();
         self.weights.prepare(isa, self.lhs, self.n_rows, operand, states);
         let (operand, n_panels) = (&*operand, self.weights.n_panels());
         let n_threads = states.len();
@@ -150,6 +147,17 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
         };
         let next = |thread| self.next_reads(n_threads, thread);
         for_each_task_before(states, cut.n_groups * cut.n_row_blocks, task, next);
+    }
+
+    /// Panics if a column of one row could be a column of another: that tasks, which have rows and columns of their own,
+    /// share nothing rests on it.
+    fn check(&self) {
+        match &self.epilogue {
+            Epilogue::Store { stride, .. } | Epilogue::Add { stride, .. } => assert!(*stride >= self.weights.n()),
+            Epilogue::SiluGate { depth, .. } => {
+                assert!(<W::Lhs<I>>::rows_lie_apart(self.weights.n_panels().div_ceil(2) * PANEL_COLS, *depth));
+            }
+        }
     }
 
     /// What a thread reads first of the next weights, where few rows wait for memory.

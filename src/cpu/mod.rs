@@ -25,6 +25,7 @@ mod pages;
 mod panel;
 mod parallel;
 mod pointwise;
+mod prefetch;
 mod product;
 mod quant;
 pub mod roofline;

@@ -1,5 +1,6 @@
 //! What happens to a row between two products: normalisation and rotation.
 
+use super::disjoint::Disjoint;
 use super::isa::{Isa, Kernel};
 use super::lhs::LhsElement;
 
@@ -15,21 +16,28 @@ pub fn load_padded<I: Isa>(isa: I, row: &[f32], first: usize) -> I::V {
     isa.load(&lanes)
 }
 
-/// One row of a left operand that other threads fill too.
-#[derive(Clone, Copy)]
+/// One row of a left operand that other threads fill too, in nobody else's hands.
 pub struct LhsRow<'a, L> {
-    /// The left operand.
-    pub lhs: &'a super::disjoint::Disjoint<'a, L>,
-    /// The row; whoever makes this value is the only one to write it.
-    pub row: usize,
+    lhs: &'a Disjoint<'a, L>,
+    row: usize,
     /// Elements of a row, a multiple of 32.
-    pub depth: usize,
+    depth: usize,
 }
 
-impl<L: LhsElement> LhsRow<'_, L> {
+impl<'a, L: LhsElement> LhsRow<'a, L> {
+    /// Row `row` of `lhs`, whose rows are `depth` long, a multiple of 32.
+    ///
+    /// # Safety
+    /// While the value lives, nobody else touches this row; whoever touches another one meanwhile takes rows to be as
+    /// long.
     #[inline(always)]
-    fn store_pair<I: Isa>(&self, isa: I, a: I::V, b: I::V, k: usize) {
-        // SAFETY: a row has one writer, says its field.
+    pub unsafe fn new(lhs: &'a Disjoint<'a, L>, row: usize, depth: usize) -> Self {
+        Self { lhs, row, depth }
+    }
+
+    #[inline(always)]
+    fn store_pair<I: Isa>(&mut self, isa: I, a: I::V, b: I::V, k: usize) {
+        // SAFETY: elements of this row, which nobody else touches, says `LhsRow::new`; the result dies here.
         let out = unsafe { self.lhs.slice(L::index(self.row, k, self.depth), 32) };
         L::store_pair(isa, a, b, out.first_chunk_mut().unwrap());
     }
@@ -37,7 +45,7 @@ impl<L: LhsElement> LhsRow<'_, L> {
 
 /// Copies a row into a left operand, padded with zeros.
 #[inline(always)]
-pub fn copy_row<I: Isa, L: LhsElement>(isa: I, x: &[f32], out: LhsRow<'_, L>) {
+pub fn copy_row<I: Isa, L: LhsElement>(isa: I, x: &[f32], mut out: LhsRow<'_, L>) {
     for k in (0..out.depth).step_by(32) {
         out.store_pair(isa, load_padded(isa, x, k), load_padded(isa, x, k + 16), k);
     }
@@ -72,7 +80,7 @@ pub struct RmsNorm<'a, L> {
 
 impl<I: Isa, L: LhsElement> Kernel<I> for RmsNorm<'_, L> {
     #[inline(always)]
-    fn run(self, isa: I) {
+    fn run(mut self, isa: I) {
         let factor = inverse_rms(isa, self.x, self.eps);
         for k in (0..self.out.depth).step_by(32) {
             self.out.store_pair(isa, self.normed(isa, factor, k), self.normed(isa, factor, k + 16), k);

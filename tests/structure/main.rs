@@ -47,7 +47,6 @@ const UNSAFE_FILES: [&str; 42] = [
     "src/cpu/arch/x86_64/avx512/bf16.rs",
     "src/cpu/arch/x86_64/avx512/mod.rs",
     "src/cpu/arch/x86_64/avx512/vnni.rs",
-    "src/cpu/arch/x86_64/prefetch.rs",
     "src/cpu/arch/x86_64/tile.rs",
     "src/cpu/attention/block.rs",
     "src/cpu/attention/parts.rs",
@@ -59,6 +58,7 @@ const UNSAFE_FILES: [&str; 42] = [
     "src/cpu/pages/store.rs",
     "src/cpu/parallel.rs",
     "src/cpu/pointwise.rs",
+    "src/cpu/prefetch.rs",
     "src/cpu/quant/panels.rs",
     "src/cpu/quant/rows.rs",
     "src/cpu/quant/tile.rs",
@@ -205,9 +205,11 @@ fn pages_are_integers_only() {
     }
 }
 
+/// And asking for memory in a file that imports nothing: threads do so which know no kernel table, and tables do.
 #[test]
 fn instruction_sets_stand_in_arch() {
-    for file in sources().iter().filter(|f| !f.path.starts_with("src/cpu/arch/")) {
+    let may_name = |f: &File| f.path.starts_with("src/cpu/arch/") || f.path == "src/cpu/prefetch.rs";
+    for file in sources().iter().filter(|f| !may_name(f)) {
         let code = code_only(&file.text);
         let found = tokens(&code).into_iter().find(|t| ["target_arch", "target_feature", "x86_64"].contains(t));
         assert_eq!(found, None, "{} names an instruction set", file.path);

@@ -6,15 +6,6 @@ mod x86_64;
 
 use super::isa::Isa;
 
-/// Asks for the cache line at `address`, whatever lies there, for threads that are in no kernel.
-#[inline(always)]
-pub fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    x86_64::prefetch::near(address);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 /// What to do with a kernel table, whichever it is.
 pub trait TableVisitor {
     /// Called once per table of this build, as [`for_each_table`] has them, with the table or with why this machine cannot run it.

@@ -115,7 +115,8 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
                     isa.prefetch(x);
                 }
             }
-            copy_row(isa, queries.row(row), LhsRow { lhs: &lhs, row, depth });
+            // SAFETY: this thread's own memory, a row at a time.
+            copy_row(isa, queries.row(row), unsafe { LhsRow::new(&lhs, row, depth) });
         }
     }
 

@@ -67,6 +67,9 @@ impl<O: LhsElement> Attention<'_, O> {
         states: &mut [S],
         scratch: impl Fn(&mut S) -> &mut AttentionScratch<I::Lhs> + Sync,
     ) {
+        let Geometry { n_kv_heads, group, head_dim, .. } = self.geometry;
+        // Blocks, which have tokens and heads of their own, rest on it.
+        assert!(O::rows_lie_apart(n_kv_heads * group * head_dim, self.out_depth), "rows of the result that meet");
         let AttentionPlan { n_threads, tasks, splits, parts, cascade, .. } = plan;
         let n_states = states.len().min(*n_threads);
         let (tasks, splits, shared_tokens) = (&*tasks, &*splits, cascade.tokens());

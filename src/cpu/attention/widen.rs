@@ -3,14 +3,11 @@
 use std::ops::Range;
 
 use super::scratch::Geometry;
-use crate::cpu::buffer::Buffer;
+use crate::cpu::buffer::{Buffer, LINE};
 use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::pages::{Int8Head, PageLayout};
 use crate::cpu::product::Beside;
 use crate::spec::contract::{PAGE_LEN, PANEL_COLS, TILE_DEPTH};
-
-/// Codes of a cache line.
-const LINE: usize = 64;
 
 /// Lines that are widened beside four products of tiles: 8 to 40 were as fast within a few percent.
 const STEP_LINES: usize = 16;

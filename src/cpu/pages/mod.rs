@@ -232,11 +232,10 @@ impl Pages {
         self.check(page)?;
         self.check_bytes(bytes.len())?;
         let mut not_finite = false;
-        let mut layers = std::mem::take(&mut self.layers);
         let mut heads = self.canonical(page);
         for stored in bytes.chunks_exact(self.spec.dtype.head_bytes(self.layout.head_dim)) {
             let head = heads.next().expect("as many heads as bytes");
-            match &mut layers[head.layer] {
+            match &mut self.layers[head.layer] {
                 Layer::Bf16(elements) => {
                     for (dim, bits) in stored.as_chunks::<2>().0.iter().enumerate() {
                         let bits = u16::from_le_bytes(*bits);
@@ -251,7 +250,6 @@ impl Pages {
                 }
             }
         }
-        self.layers = layers;
         *self.not_finite[page.idx()].get_mut() = not_finite;
         Ok(())
     }

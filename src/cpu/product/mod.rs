@@ -84,6 +84,9 @@ pub struct Span<'a, E> {
     pub panels: &'a [E],
 }
 
+/// Rows of a tile, of a left operand as of sums.
+pub const TILE_ROWS: usize = 16;
+
 /// Rows up to which a product waits for memory more than for arithmetic: tables that ask ahead do so, and those with AVX-512 multiply codes as they lie. On
 /// `avx2` up to 16 rows of a matmul gain a tenth or two by asking; 24 and 32 gain less, attention's strips nothing from 16 on, and hundreds of rows may
 /// lose a tenth.

@@ -24,5 +24,5 @@ mod tile;
 pub use dots::Dots;
 pub use panels::{Line, QuantPanels, Width};
 pub use product::QuantProduct;
-pub use rows::{Group, TILE_CODES, TILE_ROWS};
+pub use rows::{Group, TILE_CODES};
 pub use symmetric::Symmetric;

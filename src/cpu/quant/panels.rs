@@ -15,21 +15,22 @@ use std::io;
 use rayon::prelude::*;
 
 use super::product::QuantProduct;
-use super::rows::QuantRows;
-use super::symmetric::ROUNDING;
+use super::rows::{QuantRows, TILE_CODES};
 use crate::cpu::buffer::{Arena, Buffer, Plain};
 use crate::cpu::columns::Columns;
 use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
+use crate::cpu::math::ROUNDING;
 use crate::cpu::matrix::{Block, Matrix};
 use crate::cpu::product::SumLayout;
 use crate::cpu::team::NextReads;
 use crate::error::Result;
 use crate::spec::WeightDtype;
-use crate::spec::contract::{PANEL_COLS, QUANT_TINY};
+use crate::spec::contract::{PANEL_COLS, QUANT_TINY, TILE_DEPTH};
 
-/// Lines behind the last panel: a tile of codes that a group does not fill is read whole.
-const SPARE_LINES: usize = 8;
+/// Lines behind the last panel, of 4 inputs each: a tile of 8-bit codes is read whole, of whose 64 inputs K may fill 32
+/// alone.
+const SPARE_LINES: usize = (TILE_CODES - TILE_DEPTH) / 4;
 
 /// Four bytes for each of sixteen columns, a cache line.
 #[repr(C, align(64))]

@@ -11,13 +11,11 @@ use crate::cpu::lhs::LhsElement;
 use crate::cpu::matrix::Matrix;
 use crate::cpu::parallel::for_each_task;
 use crate::cpu::pointwise::load_padded;
+use crate::cpu::product::TILE_ROWS;
 use crate::spec::contract::TILE_DEPTH;
 
 /// Rows that one task quantises: those of a tile.
 const TASK_ROWS: usize = TILE_ROWS;
-
-/// Rows of an int8 tile.
-pub const TILE_ROWS: usize = 16;
 
 /// Codes of a row of an int8 tile.
 pub const TILE_CODES: usize = 64;

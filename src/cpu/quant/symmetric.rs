@@ -1,11 +1,9 @@
 //! Symmetric groups of 8 bits: rows of activations, keys and values.
 
 use crate::cpu::isa::Isa;
+use crate::cpu::math::ROUNDING;
 use crate::cpu::pointwise::load_padded;
 use crate::spec::contract::QUANT_TINY;
-
-/// 1.5 * 2^23: added to a number below 2^22 in size, it rounds that to an integer, to nearest even, and leaves it in the low bits.
-pub const ROUNDING: f32 = 12_582_912.0;
 
 /// How a group of numbers becomes codes from -127 to 127: with `a = max |x|` the scale `a / 127` and the codes `round(x * (127 / a))`.
 #[derive(Clone, Copy)]

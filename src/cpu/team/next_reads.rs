@@ -1,7 +1,7 @@
 //! What a helper does while it waits: it asks for the memory that it will read first in a region to come.
 
-use crate::cpu::arch;
 use crate::cpu::buffer::LINE;
+use crate::cpu::prefetch;
 
 /// Bytes that are asked for at most: what can come in the time that a leader is alone, and stays in a second cache of 512 KiB.
 const MOST: usize = 128 << 10;
@@ -29,7 +29,7 @@ impl NextReads {
     pub(super) fn ask(&mut self) -> usize {
         let n_lines = self.n_lines.min(LINES_AT_ONCE);
         for _ in 0..n_lines {
-            arch::prefetch(self.address);
+            prefetch::near(self.address);
             self.address = self.address.wrapping_add(LINE);
         }
         self.n_lines -= n_lines;

@@ -8,10 +8,11 @@ use std::arch::asm;
 use super::amx_int8::Int8Tiles;
 use super::avx512::{Avx512, Avx512Bf16};
 use super::forward::{forward_bf16, forward_vectors};
-use super::tile::{self, TILE, dot};
+use super::tile::{self, dot_tiles};
 use crate::cpu::isa::{Isa, Kernel, Target};
-use crate::cpu::product::Product;
+use crate::cpu::product::{Product, TILE_ROWS};
 use crate::cpu::quant::{QuantPanels, QuantProduct};
+use crate::spec::contract::{PANEL_COLS, TILE_DEPTH};
 
 /// Proof that this CPU has AMX-BF16, AVX-512 and AVX-512 BF16, and that the kernel lets us use tiles; and of int8 tiles where it has them: only
 /// [`Isa::detect`] makes one.
@@ -93,16 +94,16 @@ impl Isa for Amx {
         const TIMES: usize = 5_000;
         // SAFETY: `self` is proof that tiles are permitted; they are configured here, and zeroed by that.
         unsafe {
-            tile::configure(TILE);
+            tile::configure(TILE_ROWS);
             for _ in 0..TIMES {
-                dot!("0", "4", "6");
-                dot!("1", "4", "7");
-                dot!("2", "5", "6");
-                dot!("3", "5", "7");
+                dot_tiles!("tdpbf16ps", 0, 4, 6);
+                dot_tiles!("tdpbf16ps", 1, 4, 7);
+                dot_tiles!("tdpbf16ps", 2, 5, 6);
+                dot_tiles!("tdpbf16ps", 3, 5, 7);
             }
             tile::release();
         }
-        TIMES * 4 * 2 * TILE * TILE * 32
+        TIMES * 4 * 2 * TILE_ROWS * PANEL_COLS * TILE_DEPTH
     }
 
     forward_vectors!(0);

@@ -4,13 +4,11 @@ use std::arch::asm;
 
 use super::Amx;
 use super::amx_sweep::{Sums, Sweep, TILE_BYTES, TileDots, TileSpan};
-use super::tile::{TILE, dot_tiles};
+use super::tile::dot_tiles;
 use crate::cpu::isa::Kernel;
 use crate::cpu::lhs::LhsElement;
-use crate::cpu::product::{Product, Span};
-
-/// Depth of a bf16 tile.
-const TILE_DEPTH: usize = 32;
+use crate::cpu::product::{Product, Span, TILE_ROWS};
+use crate::spec::contract::TILE_DEPTH;
 
 /// Tiles of bf16; nothing is left to do to their sums.
 struct Bf16;
@@ -31,19 +29,19 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
         self.check();
         assert!(!self.accumulate, "sums on tiles begin at zero");
         // So `out` has all sixteen rows of each tile; what unused ones hold nobody reads.
-        assert!(self.layout.has_whole_tiles() || self.n_rows.is_multiple_of(TILE), "rows in tiles");
-        assert!(self.finished.is_none() || self.n_rows.is_multiple_of(TILE), "finished rows in tiles");
+        assert!(self.layout.has_whole_tiles() || self.n_rows.is_multiple_of(TILE_ROWS), "rows in tiles");
+        assert!(self.finished.is_none() || self.n_rows.is_multiple_of(TILE_ROWS), "finished rows in tiles");
         let Span { first_k, depth, panels } = self.span;
         let lhs = <u16 as LhsElement>::index(self.first_row, first_k, self.lhs_depth);
-        const { assert!(TILE_BYTES == size_of::<u16>() * TILE * TILE_DEPTH) };
+        const { assert!(TILE_BYTES == size_of::<u16>() * TILE_ROWS * TILE_DEPTH) };
         let sweep = Sweep {
             span: TileSpan {
                 lhs: self.lhs[lhs..].as_ptr().cast(),
                 panels: panels.as_ptr().cast(),
                 n_tiles: depth / TILE_DEPTH,
             },
-            row_tile_bytes: TILE * size_of::<u16>() * self.lhs_depth,
-            n_row_tiles: self.n_rows.div_ceil(TILE),
+            row_tile_bytes: TILE_ROWS * size_of::<u16>() * self.lhs_depth,
+            n_row_tiles: self.n_rows.div_ceil(TILE_ROWS),
             panel_bytes: size_of::<u16>() * self.panel_stride,
             n_panels: self.n_panels,
             sums: Sums { out: self.out.as_mut_ptr(), layout: self.layout },

@@ -7,7 +7,6 @@ mod amx_sweep;
 mod avx2;
 mod avx512;
 mod forward;
-pub mod prefetch;
 mod tile;
 
 pub use amx::Amx;

@@ -1,12 +1,12 @@
 //! AMX tiles by inline assembly: the intrinsics are not stable yet.
 //!
-//! Every function here names its tile registers in the instruction text. The compiler never uses tile registers by itself, so what one
-//! function leaves in a tile is there for the next; assembly blocks with side effects keep their order.
+//! The macros name tile registers in the instruction text: as literals, or as constants where `dot_tiles` stands. The
+//! compiler never uses tile registers by itself, so what one macro leaves in a tile is there for the next; assembly
+//! blocks with side effects keep their order.
 
 use std::arch::asm;
 
-/// Rows of a tile at most, and columns of a panel.
-pub const TILE: usize = 16;
+use crate::cpu::product::TILE_ROWS;
 
 /// Whether the operating system lets this process use tile data (Linux: `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`), and the CPU has it.
 ///
@@ -55,7 +55,7 @@ struct TileConfig {
 impl TileConfig {
     /// Tiles 0 to 4, which a product of one row tile takes for sums and for rows, with `n` rows; 5 to 7, which hold columns, with sixteen.
     fn of(n: u8) -> Self {
-        const FULL: u8 = TILE as u8;
+        const FULL: u8 = TILE_ROWS as u8;
         Self {
             palette: 1,
             start_row: 0,
@@ -74,7 +74,7 @@ impl TileConfig {
 #[inline(always)]
 pub unsafe fn configure(n_rows: usize) {
     assert!(n_rows > 0, "an empty product");
-    let config = TileConfig::of(n_rows.min(TILE) as u8);
+    let config = TileConfig::of(n_rows.min(TILE_ROWS) as u8);
     // SAFETY: AMX is there and permitted, says the caller; the operand is 64 bytes.
     unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack)) }
 }
@@ -110,7 +110,8 @@ macro_rules! store {
     };
 }
 
-/// `sum += a * b` by an instruction for some kind of tiles.
+/// `sum += a * b` by an instruction for some kind of tiles: `tdpbf16ps` sums pairs of bf16 to f32, `tdpbssd` and
+/// `tdpbsud` fours of bytes to i32, those of `b` without a sign in the latter.
 macro_rules! dot_tiles {
     ($instruction:literal, $sum:expr, $a:expr, $b:expr) => {
         asm!(
@@ -121,13 +122,6 @@ macro_rules! dot_tiles {
     };
 }
 
-/// `sum += a * b`, tiles of f32, bf16 and paired bf16.
-macro_rules! dot {
-    ($sum:literal, $a:literal, $b:literal) => {
-        asm!(concat!("tdpbf16ps tmm", $sum, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
-    };
-}
-
 /// Asks for the line at `ptr` in the second cache.
 macro_rules! prefetch {
     ($ptr:expr) => {
@@ -135,11 +129,4 @@ macro_rules! prefetch {
     };
 }
 
-/// `sum += a * b`, tiles of i32, i8 and i8 in fours.
-macro_rules! dot_i8 {
-    ($sum:literal, $a:literal, $b:literal) => {
-        asm!(concat!("tdpbssd tmm", $sum, ", tmm", $a, ", tmm", $b), options(nostack, nomem))
-    };
-}
-
-pub(super) use {dot, dot_i8, dot_tiles, load, prefetch, store, zero};
+pub(super) use {dot_tiles, load, prefetch, store, zero};

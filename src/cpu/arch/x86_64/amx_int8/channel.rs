@@ -8,7 +8,8 @@ use crate::cpu::arch::x86_64::avx512::Avx512;
 use crate::cpu::arch::x86_64::tile::dot_tiles;
 use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
-use crate::cpu::quant::{Group, Line, QuantProduct, TILE_CODES, TILE_ROWS};
+use crate::cpu::product::TILE_ROWS;
+use crate::cpu::quant::{Group, Line, QuantProduct, TILE_CODES};
 
 /// Codes of rows by codes of weights with 128 added.
 struct Int8<'a> {
@@ -65,12 +66,17 @@ pub fn sweep(isa: Avx512, args: QuantProduct<'_>) {
         assert_eq!(rows.dim(), [block.n_rows, TILE_ROWS * block.n_panels], "finished rows");
         assert!(block.n_rows.is_multiple_of(TILE_ROWS), "finished rows in tiles");
     }
+    let n_tiles = weights.group_len.div_ceil(TILE_CODES);
+    // The last tile is loaded whole: where codes fill half of it, what follows is the scales, and 7 lines behind the
+    // panel, which meet zeros in the rows.
+    let last_panel = (block.first_panel + block.n_panels - 1) * weights.panel_lines();
+    assert!(last_panel + n_tiles * (TILE_BYTES / size_of::<Line>()) <= weights.lines.len(), "tiles beyond the weights");
     let row_tile = block.first_row / TILE_ROWS;
     let lines = &weights.lines[block.first_panel * weights.panel_lines()..];
     let span = TileSpan {
         lhs: rows.codes()[row_tile * row_tile_codes(weights)..].as_ptr(),
         panels: lines.as_ptr().cast(),
-        n_tiles: weights.group_len.div_ceil(TILE_CODES),
+        n_tiles,
     };
     const { assert!(TILE_BYTES == TILE_ROWS * TILE_CODES) };
     let sweep = Sweep {
@@ -89,7 +95,7 @@ pub fn sweep(isa: Avx512, args: QuantProduct<'_>) {
         panel_lines: weights.panel_lines(),
         finished,
     };
-    // SAFETY: tiles are configured for sixteen rows. `super::check` has found the row tiles and panels inside of their slices; the last tile of the
-    // last panel ends in the lines to spare. The sums are whole tiles inside of `out`, by the assertion above.
+    // SAFETY: tiles are configured for sixteen rows. `super::check` has found the row tiles inside of their slice; the
+    // assertions above, every tile of the panels inside of the lines, and whole tiles of sums inside of `out`.
     unsafe { sweep.run(&mut dots, None) }
 }

@@ -9,9 +9,10 @@ use std::arch::asm;
 
 use super::{QUAD, Quad, Spare, row_tile_codes};
 use crate::cpu::arch::x86_64::avx512::Avx512;
-use crate::cpu::arch::x86_64::tile::{dot_i8, load, store, zero};
+use crate::cpu::arch::x86_64::tile::{dot_tiles, load, store, zero};
 use crate::cpu::isa::Isa;
-use crate::cpu::quant::{Group, Line, QuantPanels, QuantProduct, TILE_CODES, TILE_ROWS, Width};
+use crate::cpu::product::TILE_ROWS;
+use crate::cpu::quant::{Group, Line, QuantPanels, QuantProduct, TILE_CODES, Width};
 
 /// Tiles of depth of a panel that are unpacked at a time: those of two panels are 16 KiB, which stay in the first cache while the rows' tiles pass.
 const BLOCK_TILES: usize = 8;
@@ -208,7 +209,7 @@ impl Task<'_> {
             if !several {
                 zero!("0");
             }
-            dot_i8!("0", "4", "6");
+            dot_tiles!("tdpbssd", 0, 4, 6);
             if SCALE {
                 if !several {
                     store_last::<ROW_TILES>(before);
@@ -219,7 +220,7 @@ impl Task<'_> {
             if !several {
                 zero!("1");
             }
-            dot_i8!("1", "4", "7");
+            dot_tiles!("tdpbssd", 1, 4, 7);
             store!("0", stored.0[0][0].as_mut_ptr(), STRIDE);
             if SCALE {
                 self.scale::<MINIMA>(group - 1, before, (0, 1));
@@ -229,7 +230,7 @@ impl Task<'_> {
                 if !several {
                     zero!("2");
                 }
-                dot_i8!("2", "5", "6");
+                dot_tiles!("tdpbssd", 2, 5, 6);
                 store!("1", stored.0[0][1].as_mut_ptr(), STRIDE);
                 if SCALE {
                     self.scale::<MINIMA>(group - 1, before, (1, 0));
@@ -237,7 +238,7 @@ impl Task<'_> {
                 if !several {
                     zero!("3");
                 }
-                dot_i8!("3", "5", "7");
+                dot_tiles!("tdpbssd", 3, 5, 7);
                 store!("2", stored.0[1][0].as_mut_ptr(), STRIDE);
                 if SCALE {
                     self.scale::<MINIMA>(group - 1, before, (1, 1));
@@ -262,13 +263,13 @@ impl Task<'_> {
                 let [b0, b1] = &self.weights.tiles[tile];
                 load!("4", self.lhs[0].add(tile * TILE_LEN), STRIDE);
                 load!("6", b0.as_ptr(), STRIDE);
-                dot_i8!("0", "4", "6");
+                dot_tiles!("tdpbssd", 0, 4, 6);
                 load!("7", b1.as_ptr(), STRIDE);
-                dot_i8!("1", "4", "7");
+                dot_tiles!("tdpbssd", 1, 4, 7);
                 if ROW_TILES == 2 {
                     load!("5", self.lhs[1].add(tile * TILE_LEN), STRIDE);
-                    dot_i8!("2", "5", "6");
-                    dot_i8!("3", "5", "7");
+                    dot_tiles!("tdpbssd", 2, 5, 6);
+                    dot_tiles!("tdpbssd", 3, 5, 7);
                 }
             }
         }

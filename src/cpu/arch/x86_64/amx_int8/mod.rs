@@ -13,7 +13,8 @@ use super::avx512::Avx512;
 use super::tile;
 use crate::cpu::isa::{Kernel, Target};
 use crate::cpu::matrix::Block;
-use crate::cpu::quant::{QuantPanels, QuantProduct, TILE_CODES, TILE_ROWS, Width};
+use crate::cpu::product::TILE_ROWS;
+use crate::cpu::quant::{QuantPanels, QuantProduct, TILE_CODES, Width};
 
 /// Rows from which on tiles are faster than vectors, which multiply one row as fast as memory gives its weights.
 const MIN_ROWS: usize = 16;
@@ -83,7 +84,7 @@ fn check(args: &QuantProduct<'_>) {
     let n_row_tiles = (block.first_row + block.n_rows).div_ceil(TILE_ROWS);
     assert!(n_row_tiles * row_tile_codes(weights) <= rows.codes().len());
     assert!(n_row_tiles * TILE_ROWS * weights.n_groups <= rows.groups.len());
-    assert!((block.first_panel + block.n_panels) * weights.panel_lines() < weights.lines.len());
+    assert!((block.first_panel + block.n_panels) * weights.panel_lines() <= weights.lines.len());
 }
 
 /// Codes of sixteen rows.

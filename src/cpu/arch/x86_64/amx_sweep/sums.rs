@@ -2,9 +2,10 @@
 
 use std::arch::asm;
 
-use super::super::tile::{TILE, load, store, zero};
+use super::super::tile::{load, store, zero};
 use crate::cpu::disjoint::SharedRows;
-use crate::cpu::product::SumLayout;
+use crate::cpu::product::{SumLayout, TILE_ROWS};
+use crate::spec::contract::PANEL_COLS;
 
 /// Where a product's sums lie.
 pub struct Sums {
@@ -22,7 +23,7 @@ impl Sums {
     /// The tile of a row tile and a panel. By `wrapping_add`, for pointers to several tiles live side by side, each from the start of `out`.
     #[inline(always)]
     pub fn tile(&self, row_tile: usize, panel: usize) -> SumTile {
-        let rows = self.out.wrapping_add(self.layout.index(row_tile * TILE, panel));
+        let rows = self.out.wrapping_add(self.layout.index(row_tile * TILE_ROWS, panel));
         SumTile { rows, stride_bytes: 4 * (self.layout.index(1, 0) - self.layout.index(0, 0)) }
     }
 }
@@ -31,12 +32,12 @@ impl SumTile {
     /// The tile of a row tile and a panel in rows of a result.
     #[inline(always)]
     pub fn finished(rows: &SharedRows<'_>, row_tile: usize, panel: usize) -> Self {
-        Self { rows: rows.at(row_tile * TILE, panel), stride_bytes: 4 * rows.stride() }
+        Self { rows: rows.at(row_tile * TILE_ROWS, panel), stride_bytes: 4 * rows.stride() }
     }
 
     /// Where a row's sixteen sums are.
     #[inline(always)]
-    pub fn row(&self, row: usize) -> *mut [f32; TILE] {
+    pub fn row(&self, row: usize) -> *mut [f32; PANEL_COLS] {
         self.rows.wrapping_byte_add(row * self.stride_bytes).cast()
     }
 }

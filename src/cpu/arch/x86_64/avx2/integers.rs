@@ -3,14 +3,16 @@
 use std::arch::x86_64::*;
 
 use super::Avx2;
-use crate::cpu::arch::x86_64::prefetch;
+use crate::cpu::prefetch;
 use crate::cpu::quant::{Dots, Line};
 use crate::spec::contract::INT4_GROUP_LEN;
 
-/// Adds pairs of i16 to the lanes of i32.
-#[inline(always)]
-fn add_pairs(sums: __m256i, pairs: __m256i) -> __m256i {
-    avx2!(_mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))))
+impl Avx2 {
+    /// Adds pairs of i16 to the lanes of i32.
+    #[inline(always)]
+    fn add_pairs(self, sums: __m256i, pairs: __m256i) -> __m256i {
+        avx2!(_mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))))
+    }
 }
 
 const _: () = assert!(INT4_GROUP_LEN / 4 * (2 * 15 * 127) <= i16::MAX as usize);
@@ -72,7 +74,10 @@ impl Dots for Avx2 {
             let (size, offset) = (_mm256_abs_epi8(x), _mm256_set1_epi8(-128));
             let low = _mm256_sign_epi8(_mm256_xor_si256(weights[0], offset), x);
             let high = _mm256_sign_epi8(_mm256_xor_si256(weights[1], offset), x);
-            [add_pairs(sums[0], _mm256_maddubs_epi16(size, low)), add_pairs(sums[1], _mm256_maddubs_epi16(size, high))]
+            [
+                self.add_pairs(sums[0], _mm256_maddubs_epi16(size, low)),
+                self.add_pairs(sums[1], _mm256_maddubs_epi16(size, high)),
+            ]
         })
     }
 
@@ -89,7 +94,7 @@ impl Dots for Avx2 {
 
     #[inline(always)]
     fn int4_to_f32(self, sums: [__m256i; 2]) -> [__m256; 2] {
-        self.to_f32([add_pairs(self.zero()[0], sums[0]), add_pairs(self.zero()[1], sums[1])])
+        self.to_f32([self.add_pairs(self.zero()[0], sums[0]), self.add_pairs(self.zero()[1], sums[1])])
     }
 
     #[inline(always)]

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::{prefetch, require};
+use super::require;
 use crate::cpu::isa::{Isa, Kernel, Target};
+use crate::cpu::prefetch;
 use crate::cpu::product::Product;
 use crate::cpu::quant::QuantProduct;
 
@@ -13,7 +14,8 @@ pub struct Avx2(());
 
 /// Calls intrinsics of AVX2 and FMA.
 ///
-/// The macro keeps the one reason in one place: every method below has `self`, and `self` is proof of the features.
+/// The macro keeps the one reason in one place: it stands in methods of `Avx2` alone, and their `self` is proof of the
+/// features.
 macro_rules! avx2 {
     ($e:expr) => {
         // SAFETY: a value of `Avx2` exists only where AVX2 and FMA were detected.
@@ -24,37 +26,39 @@ macro_rules! avx2 {
 // Behind the macro, which it uses.
 mod integers;
 
-/// The upper halves of eight pairs of bf16, widened.
-#[inline(always)]
-fn second_of_pairs(x: __m256i) -> __m256 {
-    avx2!(_mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xffff_0000u32 as i32))))
-}
+impl Avx2 {
+    /// The upper halves of eight pairs of bf16, widened.
+    #[inline(always)]
+    fn second_of_pairs(self, x: __m256i) -> __m256 {
+        avx2!(_mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xffff_0000u32 as i32))))
+    }
 
-/// The lower halves of eight pairs of bf16, widened.
-#[inline(always)]
-fn first_of_pairs(x: __m256i) -> __m256 {
-    avx2!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
-}
+    /// The lower halves of eight pairs of bf16, widened.
+    #[inline(always)]
+    fn first_of_pairs(self, x: __m256i) -> __m256 {
+        avx2!(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(x)))
+    }
 
-/// Eight codes, i8 as bytes, as f32.
-#[inline(always)]
-fn widen_i8(codes: &[u8; 8]) -> __m256 {
-    // SAFETY: AVX2 as for `avx2!`; the load is the whole array, and needs no alignment.
-    unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(codes.as_ptr().cast()))) }
-}
+    /// Eight codes, i8 as bytes, as f32.
+    #[inline(always)]
+    fn widen_i8(self, codes: &[u8; 8]) -> __m256 {
+        // SAFETY: AVX2 as for `avx2!`; the load is the whole array, and needs no alignment.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(codes.as_ptr().cast()))) }
+    }
 
-/// Rounds to bf16, in the low half of each lane: adds half an ulp, less one where the kept part is even; a NaN is made quiet instead, lest the
-/// carry turn it into infinity.
-#[inline(always)]
-fn round_to_bf16(x: __m256) -> __m256i {
-    avx2!({
-        let bits = _mm256_castps_si256(x);
-        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
-        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
-        _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan))
-    })
+    /// Rounds to bf16, in the low half of each lane: adds half an ulp, less one where the kept part is even; a NaN is
+    /// made quiet instead, lest the carry turn it into infinity.
+    #[inline(always)]
+    fn round_to_bf16(self, x: __m256) -> __m256i {
+        avx2!({
+            let bits = _mm256_castps_si256(x);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+            _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan))
+        })
+    }
 }
 
 impl Target for Avx2 {
@@ -113,12 +117,15 @@ impl Isa for Avx2 {
         let p = x.as_ptr().cast::<__m256i>();
         // SAFETY: AVX2 as above; both loads lie inside the array's 64 bytes, and need no alignment.
         let raw = unsafe { [_mm256_loadu_si256(p), _mm256_loadu_si256(p.add(1))] };
-        ([first_of_pairs(raw[0]), first_of_pairs(raw[1])], [second_of_pairs(raw[0]), second_of_pairs(raw[1])])
+        (
+            [self.first_of_pairs(raw[0]), self.first_of_pairs(raw[1])],
+            [self.second_of_pairs(raw[0]), self.second_of_pairs(raw[1])],
+        )
     }
 
     #[inline(always)]
     fn store_bf16(self, x: [__m256; 2], out: &mut [u16; 16]) {
-        let (low, high) = (round_to_bf16(x[0]), round_to_bf16(x[1]));
+        let (low, high) = (self.round_to_bf16(x[0]), self.round_to_bf16(x[1]));
         // SAFETY: AVX2 as above; the store fills the array's 32 bytes, and needs no alignment.
         unsafe {
             let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
@@ -198,7 +205,7 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn load_codes(self, codes: &[u8; 16]) -> [__m256; 2] {
         let [low, high] = *codes.as_chunks::<8>().0 else { unreachable!("sixteen are twice eight") };
-        [widen_i8(&low), widen_i8(&high)]
+        [self.widen_i8(&low), self.widen_i8(&high)]
     }
 
     #[inline(always)]

@@ -3,8 +3,9 @@
 use std::arch::x86_64::*;
 
 use self::vnni::Vnni;
-use super::{Avx2, prefetch, require};
+use super::{Avx2, require};
 use crate::cpu::isa::{Isa, Kernel, Target};
+use crate::cpu::prefetch;
 use crate::cpu::product::{Element, FEW_ROWS, Product};
 use crate::cpu::quant::QuantProduct;
 

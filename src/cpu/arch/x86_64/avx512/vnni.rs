@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::Avx512;
-use crate::cpu::arch::x86_64::prefetch;
 use crate::cpu::isa::{Kernel, Target};
+use crate::cpu::prefetch;
 use crate::cpu::quant::{Dots, Line};
 
 /// Proof of AVX-512 VNNI beside F and BW: made only where `Integers::Vnni` says so.
