@@ -134,7 +134,7 @@ fn check(
     });
     let at = seq * shape.n_rows + row;
     let row_of = s![at..=at, head..=head, ..];
-    let expected = common::arithmetic(backend).attention(&emulation::Attention {
+    let expected = common::arithmetic(&backend.caps().name).attention(&emulation::Attention {
         q: trial.q().slice(row_of),
         k: k.view(),
         v: v.view(),

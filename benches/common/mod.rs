@@ -60,10 +60,9 @@ impl Setup {
     }
 }
 
-/// How the backend's kernel table rounds.
-pub fn arithmetic(backend: &dyn Backend) -> Arithmetic {
-    let table = backend.caps().name.trim_start_matches("cpu/");
-    Arithmetic::of_table(table).expect("the emulation knows every table")
+/// How the kernel table of this name rounds: `avx2`, or `cpu/avx2` as its backend is called.
+pub fn arithmetic(table: &str) -> Arithmetic {
+    Arithmetic::of_table(table.trim_start_matches("cpu/")).expect("the emulation knows every table")
 }
 
 /// Times one case if it is selected, and prints its share of the roof, or without `roofs` how many bytes it goes over. `ready` makes it ready, compares it with the emulation, and is called

@@ -257,8 +257,9 @@ fn add_assign<I: Isa>(isa: I, a: &mut [f32], b: &[f32]) {
     }
 }
 
+/// [`Epilogue::SiluGate`] of a block whose sums lie as it says.
 #[inline(always)]
-fn silu_gate<I: Isa, L: LhsElement>(isa: I, block: &Block, sums: &[f32], out: &Disjoint<'_, L>, depth: usize) {
+pub fn silu_gate<I: Isa, L: LhsElement>(isa: I, block: &Block, sums: &[f32], out: &Disjoint<'_, L>, depth: usize) {
     for row in 0..block.n_rows {
         for gate in (0..block.n_panels).step_by(2) {
             let up = isa.load(sums[block.layout.index(row, gate + 1)..].first_chunk().unwrap());

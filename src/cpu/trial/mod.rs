@@ -1,4 +1,4 @@
-//! Calls of the two public kernels at named shapes of real models, ready to be timed: what the benches and `longhaul doctor --tables` measure.
+//! Calls of the kernels at named shapes of real models, ready to be timed: what the benches and `longhaul doctor --tables` measure.
 //!
 //! A shape says what it computes and what that costs; made ready on a backend it is a trial, which calls the kernel again and again. What
 //! comes from memory rotates through more than [`ROTATED_BYTES`], so that no cache holds it.
@@ -7,11 +7,13 @@ mod attention;
 mod comparison;
 mod cost;
 mod matmul;
+mod pointwise;
 
 pub use attention::{AttentionShape, AttentionTrial, Heads};
-pub use comparison::{Comparison, TableRate, compare};
+pub use comparison::{Comparison, SHARED_LEN, TableRate, compare};
 pub use cost::{Bound, Ceiling, Cost, Share};
 pub use matmul::{MatmulShape, MatmulTrial};
+pub use pointwise::{PointwiseOp, PointwiseShape, PointwiseTrial};
 
 use super::Buffer;
 
