@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `channel` | one group: the sums of all of K stay integers |
 //! | `groups` | several: the sums of each are scaled while the tiles multiply the next |
+//! | `unpacked` | their weights as tiles of i8 |
 
 mod channel;
 mod groups;
+mod unpacked;
 
 use super::avx512::Avx512;
 use super::tile;
@@ -32,7 +34,7 @@ impl Int8Tiles {
     /// Whether so many rows by these weights are a case for tiles. Groups of more than 512 that are not all of K are left to vectors.
     #[inline(always)]
     pub fn pay(self, n_rows: usize, weights: &QuantPanels) -> bool {
-        n_rows >= MIN_ROWS && (is_channel(weights) || weights.group_len <= groups::MAX_GROUP_LEN)
+        n_rows >= MIN_ROWS && (is_channel(weights) || weights.group_len <= unpacked::MAX_GROUP_LEN)
     }
 
     /// Whether sums of such a product lie in tiles.
