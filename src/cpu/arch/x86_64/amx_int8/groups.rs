@@ -14,6 +14,7 @@ use crate::cpu::arch::x86_64::tile::{dot_tiles, load, store, zero};
 use crate::cpu::isa::Isa;
 use crate::cpu::product::TILE_ROWS;
 use crate::cpu::quant::{Group, QuantProduct, TILE_CODES, Width};
+use crate::spec::contract::PANEL_COLS;
 
 /// Codes of a tile of the rows.
 const TILE_LEN: usize = TILE_ROWS * TILE_CODES;
@@ -22,12 +23,12 @@ const TILE_LEN: usize = TILE_ROWS * TILE_CODES;
 const STRIDE: usize = 64;
 
 /// A tile as it is stored.
-type SumTile = [[i32; TILE_ROWS]; TILE_ROWS];
+type IntTile = [[i32; PANEL_COLS]; TILE_ROWS];
 
 /// A group's sums, by row tile and panel.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-struct Sums([[SumTile; 2]; 2]);
+struct GroupSums([[IntTile; 2]; 2]);
 
 /// A quad by an unpacked block of groups.
 struct Task<'a> {
@@ -50,7 +51,7 @@ pub fn sweep(isa: Avx512, args: &mut QuantProduct<'_>) {
     let group_tiles = weights.group_len.div_ceil(TILE_CODES);
     let block_groups = BLOCK_TILES / group_tiles;
     let mut unpacked = Unpacked::zeroed();
-    let mut sums = [Sums([[[[0; TILE_ROWS]; TILE_ROWS]; 2]; 2]); 2];
+    let mut sums = [GroupSums([[[[0; PANEL_COLS]; TILE_ROWS]; 2]; 2]); 2];
     let mut spare = Spare([0.0; QUAD * QUAD]);
     for panel in (0..block.n_panels).step_by(2) {
         // Where there is no second panel the first serves again, for sums that nobody reads.
@@ -98,7 +99,7 @@ impl Task<'_> {
     fn clear(&self) {
         for r in 0..self.quad.n_row_tiles * TILE_ROWS {
             // SAFETY: `r` is a row of the quad, and only it is held.
-            unsafe { *self.quad.row(r) = [[0.0; TILE_ROWS]; 2] };
+            unsafe { *self.quad.row(r) = [[0.0; PANEL_COLS]; 2] };
         }
     }
 
@@ -107,7 +108,7 @@ impl Task<'_> {
     /// # Safety
     /// The tiles are configured for sixteen rows, the rows' codes as long as the groups, and the quad is in nobody else's hands.
     #[inline(always)]
-    unsafe fn run<const ROW_TILES: usize, const MINIMA: bool>(&self, sums: &mut [Sums; 2]) {
+    unsafe fn run<const ROW_TILES: usize, const MINIMA: bool>(&self, sums: &mut [GroupSums; 2]) {
         let [stored, before] = sums;
         let (mut stored, mut before) = (stored, before);
         // SAFETY: passed on to the caller.
@@ -134,8 +135,8 @@ impl Task<'_> {
     unsafe fn multiply<const ROW_TILES: usize, const MINIMA: bool, const SCALE: bool>(
         &self,
         group: usize,
-        stored: &mut Sums,
-        before: &mut Sums,
+        stored: &mut GroupSums,
+        before: &mut GroupSums,
     ) {
         // SAFETY: passed on to the caller.
         unsafe {
@@ -159,8 +160,8 @@ impl Task<'_> {
     unsafe fn multiply_last<const ROW_TILES: usize, const MINIMA: bool, const SCALE: bool, const ONLY: bool>(
         &self,
         group: usize,
-        stored: &mut Sums,
-        before: &mut Sums,
+        stored: &mut GroupSums,
+        before: &mut GroupSums,
     ) {
         let tile = (group + 1) * self.group_tiles - 1;
         let ([a0, a1], [b0, b1]) = (self.lhs.map(|a| a.wrapping_add(tile * TILE_LEN)), &self.weights.tiles[tile]);
@@ -231,7 +232,12 @@ impl Task<'_> {
 
     /// [`Task::scale`] for the group before `group`, if `SCALE` says so.
     #[inline(always)]
-    fn scale_before<const MINIMA: bool, const SCALE: bool>(&self, group: usize, before: &Sums, at: (usize, usize)) {
+    fn scale_before<const MINIMA: bool, const SCALE: bool>(
+        &self,
+        group: usize,
+        before: &GroupSums,
+        at: (usize, usize),
+    ) {
         if SCALE {
             self.scale::<MINIMA>(group - 1, before, at);
         }
@@ -239,7 +245,7 @@ impl Task<'_> {
 
     /// Scales a group's sums of a row tile and a panel, and adds them to the quad.
     #[inline(always)]
-    fn scale<const MINIMA: bool>(&self, group: usize, sums: &Sums, (row_tile, panel): (usize, usize)) {
+    fn scale<const MINIMA: bool>(&self, group: usize, sums: &GroupSums, (row_tile, panel): (usize, usize)) {
         let isa = self.isa;
         let scales = isa.load(&self.weights.scales[group][panel]);
         let minima = isa.load(&self.weights.minima[group][panel]);
@@ -262,7 +268,7 @@ impl Task<'_> {
 /// # Safety
 /// The tiles are configured for sixteen rows.
 #[inline(always)]
-unsafe fn store_last<const ROW_TILES: usize>(sums: &mut Sums) {
+unsafe fn store_last<const ROW_TILES: usize>(sums: &mut GroupSums) {
     // SAFETY: passed on to the caller; a tile of sums is an array.
     unsafe {
         match ROW_TILES {

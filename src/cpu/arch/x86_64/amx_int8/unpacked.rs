@@ -12,7 +12,7 @@ use crate::spec::contract::PANEL_COLS;
 pub const BLOCK_TILES: usize = 8;
 
 /// The longest group that is unpacked whole.
-pub const MAX_GROUP_LEN: usize = BLOCK_TILES * TILE_CODES;
+pub const MAX_UNPACKED_LEN: usize = BLOCK_TILES * TILE_CODES;
 
 /// Weights of two panels, some groups of them, as tiles of i8.
 #[repr(C, align(64))]
