@@ -25,7 +25,8 @@ impl QuantProduct<'_> {
         (self.block.first_panel + panel) * panel_lines + line + skipped
     }
 
-    /// `ROWS` rows by `PANELS` panels: a group's sums in registers, then onto the result. Where it `ASKS`, memory is asked for ahead of what is read.
+    /// `ROWS` rows by `PANELS` panels: a group's sums in registers, then onto the result. Where it `ASKS`, memory is
+    /// asked for ahead of what is read.
     #[inline(always)]
     pub(super) fn tile<D: Dots, C: Code, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
         &mut self,
@@ -33,50 +34,17 @@ impl QuantProduct<'_> {
         row: usize,
         panel: usize,
     ) {
-        let QuantPanels { group_len, n_groups, .. } = *self.weights;
         let (code_lines, panel_lines) = (self.weights.code_lines(), self.weights.panel_lines());
-        let lhs_codes = self.rows.codes();
         let mut acc = [[dots.float().splat(0.0); PANELS]; ROWS];
         let mut panels: [&[Line]; PANELS] = [&[]; PANELS];
         for (p, lines) in panels.iter_mut().enumerate() {
             *lines = &self.weights.lines[(self.block.first_panel + panel + p) * panel_lines..][..panel_lines];
         }
-        for g in 0..n_groups {
-            let mut sums = [[dots.zero(); PANELS]; ROWS];
-            let mut lhs: [&[[u8; 4]]; ROWS] = [&[]; ROWS];
-            for r in 0..ROWS {
-                let group = (self.block.first_row + row + r) * n_groups + g;
-                lhs[r] = lhs_codes[group * group_len..][..code_lines * C::QUADS * 4].as_chunks().0;
-                sums[r] = [C::start(dots, self.rows.groups[group].sum); PANELS];
-            }
+        for g in 0..self.weights.n_groups {
             let ahead = self.weights.lines.as_ptr().wrapping_add(self.line_ahead::<PANELS>(panel, g));
-            let mut codes: [&[Line]; PANELS] = [&[]; PANELS];
-            for p in 0..PANELS {
-                codes[p] = &panels[p][g * (code_lines + 1)..][..code_lines];
-            }
-            for line_idx in 0..code_lines {
-                for p in 0..PANELS {
-                    // SAFETY: each slice of `codes` has `code_lines` lines, by its construction above.
-                    let line = unsafe { codes[p].get_unchecked(line_idx) };
-                    if ASKS {
-                        dots.prefetch(ahead.wrapping_add(p * panel_lines + line_idx));
-                    }
-                    let weights = C::load(dots, line);
-                    for r in 0..ROWS {
-                        let quads = line_idx * C::QUADS..(line_idx + 1) * C::QUADS;
-                        // SAFETY: each slice of `lhs` has `code_lines * QUADS` elements, by its construction above.
-                        sums[r][p] = C::dot(dots, sums[r][p], &weights, unsafe { lhs[r].get_unchecked(quads) });
-                    }
-                }
-            }
-            for p in 0..PANELS {
-                if ASKS {
-                    // Of all lines in the order in which they lie; scales asked for before their codes cost a tenth to a quarter.
-                    dots.prefetch(ahead.wrapping_add(p * panel_lines + code_lines));
-                }
-            }
+            let sums = self.group_sums::<D, C, ROWS, PANELS, ASKS>(dots, (row, g), &panels, ahead);
             for r in 0..ROWS {
-                let lhs = self.rows.groups[(self.block.first_row + row + r) * n_groups + g];
+                let lhs = self.rows.groups[(self.block.first_row + row + r) * self.weights.n_groups + g];
                 for p in 0..PANELS {
                     let scales = &panels[p][g * (code_lines + 1) + code_lines];
                     acc[r][p] = C::scale(dots, sums[r][p], lhs, scales, acc[r][p]);
@@ -90,5 +58,53 @@ impl QuantProduct<'_> {
                 dots.float().store(*acc, self.out[first..].first_chunk_mut().unwrap());
             }
         }
+    }
+
+    /// The sums of group `g` of `ROWS` rows from `row` on by `panels`, while lines from `ahead` on are asked for.
+    #[inline(always)]
+    fn group_sums<D: Dots, C: Code, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
+        &self,
+        dots: D,
+        (row, g): (usize, usize),
+        panels: &[&[Line]; PANELS],
+        ahead: *const Line,
+    ) -> [[D::Sums; PANELS]; ROWS] {
+        let QuantPanels { group_len, n_groups, .. } = *self.weights;
+        let (code_lines, panel_lines) = (self.weights.code_lines(), self.weights.panel_lines());
+        let lhs_codes = self.rows.codes();
+        let mut sums = [[dots.zero(); PANELS]; ROWS];
+        let mut lhs: [&[[u8; 4]]; ROWS] = [&[]; ROWS];
+        for r in 0..ROWS {
+            let group = (self.block.first_row + row + r) * n_groups + g;
+            lhs[r] = lhs_codes[group * group_len..][..code_lines * C::QUADS * 4].as_chunks().0;
+            sums[r] = [C::start(dots, self.rows.groups[group].sum); PANELS];
+        }
+        let mut codes: [&[Line]; PANELS] = [&[]; PANELS];
+        for p in 0..PANELS {
+            codes[p] = &panels[p][g * (code_lines + 1)..][..code_lines];
+        }
+        for line_idx in 0..code_lines {
+            for p in 0..PANELS {
+                // SAFETY: each slice of `codes` has `code_lines` lines, by its construction above.
+                let line = unsafe { codes[p].get_unchecked(line_idx) };
+                if ASKS {
+                    dots.prefetch(ahead.wrapping_add(p * panel_lines + line_idx));
+                }
+                let weights = C::load(dots, line);
+                for r in 0..ROWS {
+                    let quads = line_idx * C::QUADS..(line_idx + 1) * C::QUADS;
+                    // SAFETY: each slice of `lhs` has `code_lines * QUADS` elements, by its construction above.
+                    sums[r][p] = C::dot(dots, sums[r][p], &weights, unsafe { lhs[r].get_unchecked(quads) });
+                }
+            }
+        }
+        for p in 0..PANELS {
+            if ASKS {
+                // Of all lines in the order in which they lie; scales asked for before their codes cost a tenth to a
+                // quarter.
+                dots.prefetch(ahead.wrapping_add(p * panel_lines + code_lines));
+            }
+        }
+        sums
     }
 }

@@ -10,6 +10,7 @@ use crate::cpu::disjoint::SharedRows;
 use crate::cpu::isa::Isa;
 use crate::cpu::product::TILE_ROWS;
 use crate::cpu::quant::{Group, Line, QuantProduct, TILE_CODES};
+use crate::spec::contract::PANEL_COLS;
 
 /// Codes of rows by codes of weights with 128 added.
 struct Int8<'a> {
@@ -61,9 +62,9 @@ impl TileDots for Int8<'_> {
 #[inline(always)]
 pub fn sweep(isa: Avx512, args: QuantProduct<'_>) {
     let QuantProduct { rows, weights, block, out, finished } = args;
-    assert!(block.layout.index((block.n_rows - 1) | (TILE_ROWS - 1), block.n_panels - 1) + TILE_ROWS <= out.len());
+    assert!(block.layout.index((block.n_rows - 1) | (TILE_ROWS - 1), block.n_panels - 1) + PANEL_COLS <= out.len());
     if let Some(rows) = &finished {
-        assert_eq!(rows.dim(), [block.n_rows, TILE_ROWS * block.n_panels], "finished rows");
+        assert_eq!(rows.dim(), [block.n_rows, PANEL_COLS * block.n_panels], "finished rows");
         assert!(block.n_rows.is_multiple_of(TILE_ROWS), "finished rows in tiles");
     }
     let n_tiles = weights.group_len.div_ceil(TILE_CODES);

@@ -7,18 +7,14 @@
 
 use std::arch::asm;
 
+use super::unpacked::{BLOCK_TILES, Unpacked};
 use super::{QUAD, Quad, Spare, row_tile_codes};
 use crate::cpu::arch::x86_64::avx512::Avx512;
 use crate::cpu::arch::x86_64::tile::{dot_tiles, load, store, zero};
 use crate::cpu::isa::Isa;
 use crate::cpu::product::TILE_ROWS;
-use crate::cpu::quant::{Group, Line, QuantPanels, QuantProduct, TILE_CODES, Width};
-
-/// Tiles of depth of a panel that are unpacked at a time: those of two panels are 16 KiB, which stay in the first cache while the rows' tiles pass.
-const BLOCK_TILES: usize = 8;
-
-/// The longest group that is unpacked whole.
-pub const MAX_GROUP_LEN: usize = BLOCK_TILES * TILE_CODES;
+use crate::cpu::quant::{Group, QuantProduct, TILE_CODES, Width};
+use crate::spec::contract::PANEL_COLS;
 
 /// Codes of a tile of the rows.
 const TILE_LEN: usize = TILE_ROWS * TILE_CODES;
@@ -26,24 +22,13 @@ const TILE_LEN: usize = TILE_ROWS * TILE_CODES;
 /// Bytes from a row of a tile to the next.
 const STRIDE: usize = 64;
 
-/// Weights of two panels, some groups of them, as tiles of i8.
-#[repr(C, align(64))]
-struct Unpacked {
-    /// A group's tiles one after the other, both panels of each. Lines behind a group that ends within a tile meet zeros in the rows.
-    tiles: [[[Line; 16]; 2]; BLOCK_TILES],
-    /// By group and panel.
-    scales: [[[f32; TILE_ROWS]; 2]; BLOCK_TILES],
-    /// As the scales; 4 bits alone.
-    minima: [[[f32; TILE_ROWS]; 2]; BLOCK_TILES],
-}
-
 /// A tile as it is stored.
-type SumTile = [[i32; TILE_ROWS]; TILE_ROWS];
+type IntTile = [[i32; PANEL_COLS]; TILE_ROWS];
 
 /// A group's sums, by row tile and panel.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-struct Sums([[SumTile; 2]; 2]);
+struct GroupSums([[IntTile; 2]; 2]);
 
 /// A quad by an unpacked block of groups.
 struct Task<'a> {
@@ -65,19 +50,15 @@ pub fn sweep(isa: Avx512, args: &mut QuantProduct<'_>) {
     let QuantProduct { rows, weights, block, out, .. } = args;
     let group_tiles = weights.group_len.div_ceil(TILE_CODES);
     let block_groups = BLOCK_TILES / group_tiles;
-    let mut unpacked = Unpacked {
-        tiles: [[[Line([0; 16]); 16]; 2]; BLOCK_TILES],
-        scales: [[[0.0; TILE_ROWS]; 2]; BLOCK_TILES],
-        minima: [[[0.0; TILE_ROWS]; 2]; BLOCK_TILES],
-    };
-    let mut sums = [Sums([[[[0; TILE_ROWS]; TILE_ROWS]; 2]; 2]); 2];
+    let mut unpacked = Unpacked::zeroed();
+    let mut sums = [GroupSums([[[[0; PANEL_COLS]; TILE_ROWS]; 2]; 2]); 2];
     let mut spare = Spare([0.0; QUAD * QUAD]);
     for panel in (0..block.n_panels).step_by(2) {
         // Where there is no second panel the first serves again, for sums that nobody reads.
         let panels = [panel, (panel + 1).min(block.n_panels - 1)].map(|panel| block.first_panel + panel);
         for group in (0..weights.n_groups).step_by(block_groups) {
             let n_groups = block_groups.min(weights.n_groups - group);
-            unpack(isa, weights, panels, group..group + n_groups, &mut unpacked);
+            unpacked.fill(isa, weights, panels, group..group + n_groups);
             for row in (0..block.n_rows).step_by(QUAD) {
                 let quad = Quad::new(block, out, (row, panel), &mut spare);
                 let row_tile = (block.first_row + row) / TILE_ROWS;
@@ -112,49 +93,13 @@ pub fn sweep(isa: Avx512, args: &mut QuantProduct<'_>) {
     }
 }
 
-/// Unpacks groups of two panels: 8 bits lose the 128 that is added to them, 4 bits become bytes.
-#[inline(always)]
-fn unpack(
-    isa: Avx512,
-    weights: &QuantPanels,
-    panels: [usize; 2],
-    groups: std::ops::Range<usize>,
-    unpacked: &mut Unpacked,
-) {
-    let (code_lines, group_tiles) = (weights.code_lines(), weights.group_len.div_ceil(TILE_CODES));
-    for (p, panel) in panels.into_iter().enumerate() {
-        let panel = &weights.lines[panel * weights.panel_lines()..][..weights.panel_lines()];
-        for (i, group) in groups.clone().enumerate() {
-            let (codes, scales) = panel[group * (code_lines + 1)..][..code_lines + 1].split_at(code_lines);
-            let tiles = &mut unpacked.tiles[i * group_tiles..];
-            match weights.width {
-                Width::Int8 => {
-                    for (l, line) in codes.iter().enumerate() {
-                        tiles[l / 16][p][l % 16] = Line(line.0.map(|codes| codes ^ 0x8080_8080));
-                    }
-                    unpacked.scales[i][p] = *scales[0].as_f32();
-                }
-                Width::Int4 => {
-                    for (l, line) in codes.iter().enumerate() {
-                        tiles[0][p][2 * l] = Line(line.0.map(|codes| codes & 0x0f0f_0f0f));
-                        tiles[0][p][2 * l + 1] = Line(line.0.map(|codes| codes >> 4 & 0x0f0f_0f0f));
-                    }
-                    let (scale, minimum) = isa.load_pairs(scales[0].as_pairs());
-                    isa.store(scale, &mut unpacked.scales[i][p]);
-                    isa.store(minimum, &mut unpacked.minima[i][p]);
-                }
-            }
-        }
-    }
-}
-
 impl Task<'_> {
     /// The sums of no group.
     #[inline(always)]
     fn clear(&self) {
         for r in 0..self.quad.n_row_tiles * TILE_ROWS {
             // SAFETY: `r` is a row of the quad, and only it is held.
-            unsafe { *self.quad.row(r) = [[0.0; TILE_ROWS]; 2] };
+            unsafe { *self.quad.row(r) = [[0.0; PANEL_COLS]; 2] };
         }
     }
 
@@ -163,7 +108,7 @@ impl Task<'_> {
     /// # Safety
     /// The tiles are configured for sixteen rows, the rows' codes as long as the groups, and the quad is in nobody else's hands.
     #[inline(always)]
-    unsafe fn run<const ROW_TILES: usize, const MINIMA: bool>(&self, sums: &mut [Sums; 2]) {
+    unsafe fn run<const ROW_TILES: usize, const MINIMA: bool>(&self, sums: &mut [GroupSums; 2]) {
         let [stored, before] = sums;
         let (mut stored, mut before) = (stored, before);
         // SAFETY: passed on to the caller.
@@ -181,8 +126,8 @@ impl Task<'_> {
         }
     }
 
-    /// Multiplies a group and stores its tiles of sums but the last, which the next call stores; and meanwhile scales those of the group before if
-    /// `SCALE` says so.
+    /// Multiplies a group and stores its tiles of sums but the last, which the next call stores; and meanwhile scales
+    /// those of the group before if `SCALE` says so.
     ///
     /// # Safety
     /// As [`Task::run`]; the group is there, and the one before.
@@ -190,59 +135,69 @@ impl Task<'_> {
     unsafe fn multiply<const ROW_TILES: usize, const MINIMA: bool, const SCALE: bool>(
         &self,
         group: usize,
-        stored: &mut Sums,
-        before: &mut Sums,
+        stored: &mut GroupSums,
+        before: &mut GroupSums,
     ) {
-        let several = self.group_tiles > 1;
+        // SAFETY: passed on to the caller.
+        unsafe {
+            if self.group_tiles == 1 {
+                return self.multiply_last::<ROW_TILES, MINIMA, SCALE, true>(group, stored, before);
+            }
+            if SCALE {
+                store_last::<ROW_TILES>(before);
+            }
+            self.begin::<ROW_TILES>(group);
+            self.multiply_last::<ROW_TILES, MINIMA, SCALE, false>(group, stored, before);
+        }
+    }
+
+    /// The same for a group's last tiles of depth: onto what [`Task::begin`] has left, or from zero where they are its
+    /// `ONLY` ones. Then the tile that the group before has left is stored behind the first product.
+    ///
+    /// # Safety
+    /// As [`Task::multiply`].
+    #[inline(always)]
+    unsafe fn multiply_last<const ROW_TILES: usize, const MINIMA: bool, const SCALE: bool, const ONLY: bool>(
+        &self,
+        group: usize,
+        stored: &mut GroupSums,
+        before: &mut GroupSums,
+    ) {
         let tile = (group + 1) * self.group_tiles - 1;
         let ([a0, a1], [b0, b1]) = (self.lhs.map(|a| a.wrapping_add(tile * TILE_LEN)), &self.weights.tiles[tile]);
         // SAFETY: passed on to the caller; the tiles of weights and of sums are arrays.
         unsafe {
-            if several {
-                if SCALE {
-                    store_last::<ROW_TILES>(before);
-                }
-                self.begin::<ROW_TILES>(group);
-            }
             load!("4", a0, STRIDE);
             load!("6", b0.as_ptr(), STRIDE);
-            if !several {
+            if ONLY {
                 zero!("0");
             }
             dot_tiles!("tdpbssd", 0, 4, 6);
-            if SCALE {
-                if !several {
-                    store_last::<ROW_TILES>(before);
-                }
-                self.scale::<MINIMA>(group - 1, before, (0, 0));
+            if SCALE && ONLY {
+                store_last::<ROW_TILES>(before);
             }
+            self.scale_before::<MINIMA, SCALE>(group, before, (0, 0));
             load!("7", b1.as_ptr(), STRIDE);
-            if !several {
+            if ONLY {
                 zero!("1");
             }
             dot_tiles!("tdpbssd", 1, 4, 7);
             store!("0", stored.0[0][0].as_mut_ptr(), STRIDE);
-            if SCALE {
-                self.scale::<MINIMA>(group - 1, before, (0, 1));
-            }
+            self.scale_before::<MINIMA, SCALE>(group, before, (0, 1));
             if ROW_TILES == 2 {
                 load!("5", a1, STRIDE);
-                if !several {
+                if ONLY {
                     zero!("2");
                 }
                 dot_tiles!("tdpbssd", 2, 5, 6);
                 store!("1", stored.0[0][1].as_mut_ptr(), STRIDE);
-                if SCALE {
-                    self.scale::<MINIMA>(group - 1, before, (1, 0));
-                }
-                if !several {
+                self.scale_before::<MINIMA, SCALE>(group, before, (1, 0));
+                if ONLY {
                     zero!("3");
                 }
                 dot_tiles!("tdpbssd", 3, 5, 7);
                 store!("2", stored.0[1][0].as_mut_ptr(), STRIDE);
-                if SCALE {
-                    self.scale::<MINIMA>(group - 1, before, (1, 1));
-                }
+                self.scale_before::<MINIMA, SCALE>(group, before, (1, 1));
             }
         }
     }
@@ -275,9 +230,22 @@ impl Task<'_> {
         }
     }
 
+    /// [`Task::scale`] for the group before `group`, if `SCALE` says so.
+    #[inline(always)]
+    fn scale_before<const MINIMA: bool, const SCALE: bool>(
+        &self,
+        group: usize,
+        before: &GroupSums,
+        at: (usize, usize),
+    ) {
+        if SCALE {
+            self.scale::<MINIMA>(group - 1, before, at);
+        }
+    }
+
     /// Scales a group's sums of a row tile and a panel, and adds them to the quad.
     #[inline(always)]
-    fn scale<const MINIMA: bool>(&self, group: usize, sums: &Sums, (row_tile, panel): (usize, usize)) {
+    fn scale<const MINIMA: bool>(&self, group: usize, sums: &GroupSums, (row_tile, panel): (usize, usize)) {
         let isa = self.isa;
         let scales = isa.load(&self.weights.scales[group][panel]);
         let minima = isa.load(&self.weights.minima[group][panel]);
@@ -300,7 +268,7 @@ impl Task<'_> {
 /// # Safety
 /// The tiles are configured for sixteen rows.
 #[inline(always)]
-unsafe fn store_last<const ROW_TILES: usize>(sums: &mut Sums) {
+unsafe fn store_last<const ROW_TILES: usize>(sums: &mut GroupSums) {
     // SAFETY: passed on to the caller; a tile of sums is an array.
     unsafe {
         match ROW_TILES {

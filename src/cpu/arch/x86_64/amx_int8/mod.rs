@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `channel` | one group: the sums of all of K stay integers |
 //! | `groups` | several: the sums of each are scaled while the tiles multiply the next |
+//! | `unpacked` | their weights as tiles of i8 |
 
 mod channel;
 mod groups;
+mod unpacked;
 
 use super::avx512::Avx512;
 use super::tile;
@@ -15,6 +17,7 @@ use crate::cpu::isa::{Kernel, Target};
 use crate::cpu::matrix::Block;
 use crate::cpu::product::TILE_ROWS;
 use crate::cpu::quant::{QuantPanels, QuantProduct, TILE_CODES, Width};
+use crate::spec::contract::PANEL_COLS;
 
 /// Rows from which on tiles are faster than vectors, which multiply one row as fast as memory gives its weights.
 const MIN_ROWS: usize = 16;
@@ -32,7 +35,7 @@ impl Int8Tiles {
     /// Whether so many rows by these weights are a case for tiles. Groups of more than 512 that are not all of K are left to vectors.
     #[inline(always)]
     pub fn pay(self, n_rows: usize, weights: &QuantPanels) -> bool {
-        n_rows >= MIN_ROWS && (is_channel(weights) || weights.group_len <= groups::MAX_GROUP_LEN)
+        n_rows >= MIN_ROWS && (is_channel(weights) || weights.group_len <= unpacked::MAX_UNPACKED_LEN)
     }
 
     /// Whether sums of such a product lie in tiles.
@@ -80,7 +83,7 @@ impl Kernel<Avx512> for TileProduct<'_> {
 fn check(args: &QuantProduct<'_>) {
     let QuantProduct { rows, weights, block, out, .. } = args;
     assert!(rows.tiled && block.n_rows > 0 && block.n_panels > 0 && block.first_row.is_multiple_of(TILE_ROWS));
-    assert!(block.layout.index(block.n_rows - 1, block.n_panels - 1) + TILE_ROWS <= out.len());
+    assert!(block.layout.index(block.n_rows - 1, block.n_panels - 1) + PANEL_COLS <= out.len());
     let n_row_tiles = (block.first_row + block.n_rows).div_ceil(TILE_ROWS);
     assert!(n_row_tiles * row_tile_codes(weights) <= rows.codes().len());
     assert!(n_row_tiles * TILE_ROWS * weights.n_groups <= rows.groups.len());
@@ -119,7 +122,7 @@ impl Quad {
     fn new(block: &Block, out: &mut [f32], (row, panel): (usize, usize), spare: &mut Spare) -> Self {
         let (first, stride) = (block.layout.index(row, panel), block.layout.row_stride());
         let n_rows = QUAD.min(block.n_rows - row);
-        let n_columns = QUAD.min((block.n_panels - panel) * TILE_ROWS);
+        let n_columns = QUAD.min((block.n_panels - panel) * PANEL_COLS);
         let n_row_tiles = n_rows.div_ceil(TILE_ROWS);
         if n_rows.is_multiple_of(TILE_ROWS) && n_columns == QUAD {
             // Inside to the end of its last row, as `check` has found.
@@ -138,7 +141,7 @@ impl Quad {
     /// `row` is below 16 times `n_row_tiles`, and nothing else holds the row.
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the caller promises that the row is in nobody else's hands")]
-    unsafe fn row(&self, row: usize) -> &mut [[f32; TILE_ROWS]; 2] {
+    unsafe fn row(&self, row: usize) -> &mut [[f32; PANEL_COLS]; 2] {
         // SAFETY: such a row is 32 elements of the result or of the spare room, which outlive the quad.
         unsafe { &mut *self.sums.add(row * self.stride).cast() }
     }

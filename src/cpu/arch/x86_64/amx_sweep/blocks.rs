@@ -116,10 +116,9 @@ impl<D: TileDots> Blocks<'_, D> {
         let tiles = [(row_tile, panel), (row_tile, col), (row, panel), (row, col)];
         let used = [true, PANELS > 1, ROWS > 1, ROWS > 1 && PANELS > 1];
         let sweep = self.sweep;
-        let sums = tiles.map(|(row_tile, panel)| sweep.sums.tile(row_tile, panel));
         if !turn.started {
-            // SAFETY: passed on to the caller, whose sums these are.
-            unsafe { start_four(&sums, used, depth.from_zero) };
+            // SAFETY: passed on to the caller.
+            unsafe { self.start(tiles, used, depth) };
         }
         if depth.is_part && ROWS > 1 && PANELS > 1 {
             let mut ahead = Ahead::of(sweep, row_tile, panel, depth);
@@ -180,9 +179,8 @@ impl<D: TileDots> Blocks<'_, D> {
     unsafe fn one_by_four(&mut self, panel: usize, depth: Depth) {
         let sweep = self.sweep;
         let tiles = [0, 1, 2, 3].map(|p| (0, panel + p));
-        let sums = tiles.map(|(row_tile, panel)| sweep.sums.tile(row_tile, panel));
         // SAFETY: as in `block`.
-        unsafe { start_four(&sums, [true; 4], depth.from_zero) };
+        unsafe { self.start(tiles, [true; 4], depth) };
         let span = &depth.span;
         let a = sweep.lhs(0, span);
         let b = [0, 1, 2, 3].map(|p| sweep.panel(panel + p, span));
@@ -214,9 +212,8 @@ impl<D: TileDots> Blocks<'_, D> {
     unsafe fn one_by_two(&mut self, panel: usize, depth: Depth) {
         let sweep = self.sweep;
         let (tiles, used) = ([0, 1, 1, 1].map(|p| (0, panel + p)), [true, true, false, false]);
-        let sums = tiles.map(|(row_tile, panel)| sweep.sums.tile(row_tile, panel));
         // SAFETY: as in `block`.
-        unsafe { start_four(&sums, used, depth.from_zero) };
+        unsafe { self.start(tiles, used, depth) };
         let span = &depth.span;
         let a = sweep.lhs(0, span);
         let b = [0, 1].map(|p| sweep.panel(panel + p, span));
@@ -249,6 +246,17 @@ impl<D: TileDots> Blocks<'_, D> {
         if let Some(beside) = &mut self.beside {
             beside.step();
         }
+    }
+
+    /// Starts sums in tiles 0 to 3: those of a row tile and a panel each.
+    ///
+    /// # Safety
+    /// As [`Sweep::run`].
+    #[inline(always)]
+    unsafe fn start(&self, tiles: [(usize, usize); 4], used: [bool; 4], depth: Depth) {
+        let sums = tiles.map(|(row_tile, panel)| self.sweep.sums.tile(row_tile, panel));
+        // SAFETY: passed on to the caller, whose sums these are.
+        unsafe { start_four(&sums, used, depth.from_zero) };
     }
 
     /// Stores the sums in tiles 0 to 3, starts those of `next` there, and finishes the stored ones if no depth follows.
