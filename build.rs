@@ -1,5 +1,6 @@
-//! Tells the crate which commit it was built from, for its reports; what cannot be found is `unknown`. With the feature `bindgen` it also makes
-//! the bindings of libnrt anew, in the build's own folder; where that does not work it warns, and the committed ones serve. Never fails.
+//! Tells the crate which commit it was built from, for its reports; what cannot be found is `unknown`. With the feature
+//! `bindgen` it also makes the bindings of libnrt anew, in the build's own folder; where that does not work it warns,
+//! and the committed ones serve. Never fails.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -65,14 +66,16 @@ mod bindings {
     }
 }
 
-/// The checked-out commit, marked when the tree has changes; `None` where the repository is somebody else's that contains us.
+/// The checked-out commit, marked when the tree has changes; `None` where the repository is somebody else's that
+/// contains us.
 fn from_git(root: &Path) -> Option<String> {
     let top = git(root, &["rev-parse", "--show-toplevel"])?;
     if Path::new(&top).canonicalize().ok()? != root.canonicalize().ok()? {
         return None;
     }
     let commit = git(root, &["rev-parse", "--short=12", "HEAD"])?;
-    // What the crate is built again for anyway, so that the mark below is as new as the code. Not the index: it changes with every `git add`.
+    // What the crate is built again for anyway, so that the mark below is as new as the code. Not the index: it changes
+    // with every `git add`.
     for name in ["src", "Cargo.toml", "examples"] {
         println!("cargo:rerun-if-changed={name}");
     }

@@ -1,14 +1,16 @@
-//! Causal attention over pages: the sweep of agent workloads at Llama-3.1-8B's heads, and SmolLM2-135M's. Each case has the bits of the emulation,
-//! which tests hold to the reference, or is not timed; prints the share of the lower roof, which is measured in the same run.
+//! Causal attention over pages: the sweep of agent workloads at Llama-3.1-8B's heads, and SmolLM2-135M's. Each case has
+//! the bits of the emulation, which tests hold to the reference, or is not timed; prints the share of the lower roof,
+//! which is measured in the same run.
 //!
 //!     cargo bench --bench attention                                         # some of each kind, the chosen table, all threads
 //!     cargo bench --bench attention -- 'kernel-sweep/decode/b(1|8)/kv32k/'
 //!     cargo bench --bench attention -- 'kernel-sweep/append/q512/.*/amx/2-threads'
 //!
-//! `append/qQ/kvL` appends Q tokens behind L; `decode/bB/kvL` has B sequences of L tokens; `shared15k/bB` has B sequences of 16,000 of which
-//! 14,848 (58 pages) are shared, and `private16k/bB` the same of which none are; `.../window4k` sees 4,096 keys at most; `.../int8kv` has keys and
-//! values in int8, everything else in bf16. k is 1,000. In decode the pages rotate through 1.25 GiB at least. What does not fit
-//! into half of the memory is left out, and said.
+//! `append/qQ/kvL` appends Q tokens behind L; `decode/bB/kvL` has B sequences of L tokens; `shared15k/bB` has B
+//! sequences of 16,000 of which 14,848 (58 pages) are shared, and `private16k/bB` the same of which none are;
+//! `.../window4k` sees 4,096 keys at most; `.../int8kv` has keys and values in int8, everything else in bf16. k is
+//! 1,000. In decode the pages rotate through 1.25 GiB at least. What does not fit into half of the memory is left out,
+//! and said.
 
 mod common;
 
@@ -107,8 +109,8 @@ fn k(n: usize) -> String {
     if n.is_multiple_of(1_000) { format!("{}k", n / 1_000) } else { n.to_string() }
 }
 
-/// Makes the shape ready, and asks for the bits of the emulation in two rows: one in the middle of the first sequence, in its first head, and the last one
-/// of the last sequence, which sees most, in its last head.
+/// Makes the shape ready, and asks for the bits of the emulation in two rows: one in the middle of the first sequence,
+/// in its first head, and the last one of the last sequence, which sees most, in its last head.
 fn ready(shape: &AttentionShape, backend: &dyn Backend) -> AttentionTrial {
     let mut trial = shape.ready(backend, 1).expect("it fits into memory");
     trial.call().expect("shapes agree");

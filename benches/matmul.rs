@@ -1,5 +1,5 @@
-//! `y[M, N] = x[M, K] W[N, K]^T` with the matrices of real models. Each case has the bits of the emulation, which tests hold to the reference, or is not
-//! timed; prints the share of the lower roof, which is measured in the same run.
+//! `y[M, N] = x[M, K] W[N, K]^T` with the matrices of real models. Each case has the bits of the emulation, which tests
+//! hold to the reference, or is not timed; prints the share of the lower roof, which is measured in the same run.
 //!
 //!     cargo bench --bench matmul                                              # a few shapes, the chosen table, all threads
 //!     cargo bench --bench matmul -- 'llama-3.1-8b/(gate|down)/m1/'            # all dtypes, tables, threads
@@ -66,7 +66,8 @@ fn defaults() -> Vec<MatmulShape> {
     shapes
 }
 
-/// Makes the shape ready, and asks for the bits of the emulation in the first and the last outputs of the first and the last row.
+/// Makes the shape ready, and asks for the bits of the emulation in the first and the last outputs of the first and the
+/// last row.
 fn ready(shape: &MatmulShape, backend: &dyn Backend) -> MatmulTrial {
     let mut trial = shape.ready(backend, 1).expect("every table takes every dtype");
     trial.call().expect("shapes agree");

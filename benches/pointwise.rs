@@ -1,6 +1,7 @@
-//! What happens to rows between products, on one thread with rows in its caches: RMSNorm, RoPE, the SiLU gate, and the weights of a vocabulary from which
-//! a token is drawn. Each case has the bits of the emulation, which tests hold to the reference, or is not timed. In a step the gate is fused with the
-//! product before it, and softmax lives in attention; the bench `step` says what share of a step all of this has.
+//! What happens to rows between products, on one thread with rows in its caches: RMSNorm, RoPE, the SiLU gate, and the
+//! weights of a vocabulary from which a token is drawn. Each case has the bits of the emulation, which tests hold to
+//! the reference, or is not timed. In a step the gate is fused with the product before it, and softmax lives in
+//! attention; the bench `step` says what share of a step all of this has.
 //!
 //!     cargo bench --bench pointwise
 //!     cargo bench --bench pointwise -- 'smollm2-135m/gate/.*/avx2'

@@ -1,9 +1,12 @@
-//! What quantised weights, keys and values cost in quality: perplexity on a text, and how far the next-token distributions are from those of bf16. Prints a
-//! table, and with `-- --record NAME` writes `benches/records/NAME.json` (schema in BENCHMARKS.md).
+//! What quantised weights, keys and values cost in quality: perplexity on a text, and how far the next-token
+//! distributions are from those of bf16. Prints a table, and with `-- --record NAME` writes `benches/records/NAME.json`
+//! (schema in BENCHMARKS.md).
 //!
 //!     cargo bench --bench quality -- --record smollm2-quality
 //!
-//! `-- int4` alone compares just that, `-- int4/int8` int4 weights with keys and values in int8. The text is `tests/data/quality.txt`, read from its first token on as one context. Every position but the last predicts the next token.
+//! `-- int4` alone compares just that, `-- int4/int8` int4 weights with keys and values in int8. The text is
+//! `tests/data/quality.txt`, read from its first token on as one context. Every position but the last predicts the next
+//! token.
 
 #[path = "record/mod.rs"]
 mod record;

@@ -1,5 +1,5 @@
-//! What a session costs on a real model: the table of the README. Prints it, and with `-- --record NAME` writes `benches/records/NAME.json`
-//! (schema in BENCHMARKS.md).
+//! What a session costs on a real model: the table of the README. Prints it, and with `-- --record NAME` writes
+//! `benches/records/NAME.json` (schema in BENCHMARKS.md).
 //!
 //!     cargo bench --bench session -- --record NAME
 //!

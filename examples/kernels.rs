@@ -15,14 +15,16 @@ fn main() -> longhaul::Result<()> {
     let (x, mut y) = (Array2::ones((3, k)), Array2::zeros((3, n)));
     matrix.matmul(x.view(), y.view_mut())?;
 
-    // Keys and values in pages that your engine hands out: here 10 tokens of one sequence, whose page table is pages 5 and 2.
+    // Keys and values in pages that your engine hands out: here 10 tokens of one sequence, whose page table is pages 5
+    // and 2.
     let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 64, dtype: KvDtype::Bf16 };
     let mut kv = backend.kv(&spec, 8)?;
     let (keys, values) = (Array3::ones((10, 2, 64)), Array3::ones((10, 2, 64)));
     let at: Vec<_> = (0..10).map(|slot_idx| Slot { page: PageId(5), slot_idx }).collect();
     kv.append(0, keys.view(), values.view(), &at)?;
 
-    // Causal attention of the same 10 rows, 6 query heads; decode and append-prefill are the same call with other lengths.
+    // Causal attention of the same 10 rows, 6 query heads; decode and append-prefill are the same call with other
+    // lengths.
     let (q, mut out) = (Array3::ones((10, 6, 64)), Array3::zeros((10, 6, 64)));
     let pages = [PageId(5), PageId(2)];
     let ragged = Ragged { row_offsets: &[0, 10], starts: &[0], page_offsets: &[0, 2], pages: &pages };

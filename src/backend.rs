@@ -1,8 +1,8 @@
 //! The one seam: what a device offers. Object-safe, so that the backend is a fact of run time and never of the build.
 //!
 //! The backend owns what lies in its memory and hands out handles. Serving teams with an engine of their own use
-//! [`PackedMatrix`] and [`KvPages`] alone; the [`Engine`](crate::engine::Engine) uses [`Model`], whole steps at a time, because
-//! a launch on Trainium costs 50 to 300 microseconds and ten of them a layer would drown a decode step.
+//! [`PackedMatrix`] and [`KvPages`] alone; the [`Engine`](crate::engine::Engine) uses [`Model`], whole steps at a time,
+//! because a launch on Trainium costs 50 to 300 microseconds and ten of them a layer would drown a decode step.
 //!
 //! The kernels alone:
 //! ```
@@ -47,7 +47,8 @@ pub struct Caps {
 /// How a model is brought onto a backend.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
-    /// What the matrices run as; `None` is bf16 where all of them are stored so, else f32. A loaded model tells which ([`Model::options`]).
+    /// What the matrices run as; `None` is bf16 where all of them are stored so, else f32. A loaded model tells which
+    /// ([`Model::options`]).
     pub weights: Option<WeightDtype>,
     /// What keys and values are stored as, one of [`Caps::kv_dtypes`].
     pub kv: KvDtype,
@@ -85,8 +86,9 @@ pub trait Backend: Send + Sync {
     /// Brings a model's weights in and allocates its pages and scratch memory; everything that a step needs.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) where the weights are not of the shapes that the configuration asks for;
-    /// [`Error::Unavailable`](crate::Error::Unavailable) where the device has no memory for that many pages or rows.
+    /// [`Error::Argument`](crate::Error::Argument) where the weights are not of the shapes that the configuration asks
+    /// for; [`Error::Unavailable`](crate::Error::Unavailable) where the device has no memory for that many pages or
+    /// rows.
     fn load(&self, config: &ModelConfig, weights: &dyn WeightSource, options: LoadOptions) -> Result<Box<dyn Model>>;
 }
 
@@ -101,9 +103,9 @@ pub trait PackedMatrix: Send + Sync {
     /// What the weights are stored as.
     fn dtype(&self) -> WeightDtype;
 
-    /// `out[M, N] = x[M, K] W[N, K]^T`, accumulated in f32, for any M from 1 up. A row of `out` depends on the same row of `x` alone,
-    /// bit for bit. Cost: `2 M N K` operations, `N K` weights read once for M up to 16. Fastest where the rows of both begin at cache lines, as in a
-    /// [`Buffer`](crate::cpu::Buffer).
+    /// `out[M, N] = x[M, K] W[N, K]^T`, accumulated in f32, for any M from 1 up. A row of `out` depends on the same row
+    /// of `x` alone, bit for bit. Cost: `2 M N K` operations, `N K` weights read once for M up to 16. Fastest where the
+    /// rows of both begin at cache lines, as in a [`Buffer`](crate::cpu::Buffer).
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) when the shapes disagree; [those of
@@ -113,8 +115,8 @@ pub trait PackedMatrix: Send + Sync {
 
 /// Keys and values in pages, on the device, for all layers of a model.
 ///
-/// Which page holds what is the caller's affair (`longhaul::kv` is ours). Contents of a slot that was never appended are undefined and never
-/// reach a result.
+/// Which page holds what is the caller's affair (`longhaul::kv` is ours). Contents of a slot that was never appended
+/// are undefined and never reach a result.
 pub trait KvPages: Send {
     /// Layers, heads and element type.
     fn spec(&self) -> &KvSpec;
@@ -122,8 +124,9 @@ pub trait KvPages: Send {
     /// Number of pages.
     fn n_pages(&self) -> usize;
 
-    /// Stores `k` and `v`, `[n_tokens, n_kv_heads, head_dim]`, of `layer` at the slots `at`, `[n_tokens]`, rounded or quantised to the stored type. A
-    /// page fills from its first slot up: what slots after the last of these held is undefined afterwards.
+    /// Stores `k` and `v`, `[n_tokens, n_kv_heads, head_dim]`, of `layer` at the slots `at`, `[n_tokens]`, rounded or
+    /// quantised to the stored type. A page fills from its first slot up: what slots after the last of these held is
+    /// undefined afterwards.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for a layer that there is not, and where the shapes of `k`, `v` and
@@ -139,7 +142,8 @@ pub trait KvPages: Send {
     /// [`Error::Page`](crate::Error::Page) for the key or value of a row, that is not finite in bf16.
     fn attention(&mut self, args: &AttentionArgs<'_>, out: ArrayViewMut3<'_, f32>) -> Result<()>;
 
-    /// Copies the first `n_slots` slots of every layer of page `from` to page `to`; later slots of `to` become undefined.
+    /// Copies the first `n_slots` slots of every layer of page `from` to page `to`; later slots of `to` become
+    /// undefined.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for more slots than a page has, [`Error::Page`](crate::Error::Page)
@@ -183,22 +187,33 @@ pub trait Model: Send {
     /// Its KV pages, for copies, export and import.
     fn kv(&mut self) -> &mut dyn KvPages;
 
-    /// Runs one ragged batch: appends its tokens' keys and values to their pages, and writes the logits of the rows that want them, `[config().vocab]`
-    /// each; to the engine a step with rows of another width has failed.
+    /// Runs one ragged batch: appends its tokens' keys and values to their pages, and writes the logits of the rows
+    /// that want them, `[config().vocab]` each; to the engine a step with rows of another width has failed.
     ///
     /// Once warm it allocates nothing. A row's logits depend on the tokens before it and on nothing else, bit for bit.
     ///
     /// # Errors
     /// Whatever [`StepBatch::validate`] finds, and a batch larger than the limits; nothing has been written then.
     fn step(&mut self, batch: &StepBatch, logits: &mut Logits) -> Result<()>;
+
+    /// Leaves `exp((logit - max) / temperature)` of each logit in `out`, as long, and answers their sum: what it takes
+    /// to draw a token or to score one, and a pass over some 10^5 numbers. `max` is their largest, a finite number; a
+    /// logit that is NaN makes the sum NaN. Relative errors are below 1e-6, and what is below 1e-37 may be 0.
+    ///
+    /// This is the definition; a backend may be faster.
+    fn weigh(&self, logits: &[f32], max: f32, temperature: f32, out: &mut [f32]) -> f64 {
+        out.iter_mut().zip(logits).for_each(|(weight, logit)| *weight = ((logit - max) / temperature).exp());
+        out.iter().copied().map(f64::from).sum()
+    }
 }
 
-/// The best backend of this machine that runs models, with `threads` threads or as many as the process may use. Today that is the CPU: the
-/// Neuron backend ([`neuron::backend::open`](crate::neuron::backend::open)) has the kernels and no model yet. The one place in the seam that knows
-/// which backends there are.
+/// The best backend of this machine that runs models, with `threads` threads or as many as the process may use. Today
+/// that is the CPU: the Neuron backend ([`neuron::backend::open`](crate::neuron::backend::open)) has the kernels and no
+/// model yet. The one place in the seam that knows which backends there are.
 ///
 /// # Errors
-/// [`Error::Unavailable`](crate::Error::Unavailable) if `LONGHAUL_ISA` forces a kernel table that this machine cannot run.
+/// [`Error::Unavailable`](crate::Error::Unavailable) if `LONGHAUL_ISA` forces a kernel table that this machine cannot
+/// run.
 pub fn detect(threads: Option<usize>) -> Result<Box<dyn Backend>> {
     crate::cpu::open(&crate::cpu::CpuOptions { threads, ..Default::default() })
 }

@@ -97,7 +97,8 @@ pub enum Error {
         /// Why not, and what would help.
         why: String,
     },
-    /// A call to a device failed. What else ran goes on, unless the fault is fatal: then everything on that device fails with it.
+    /// A call to a device failed. What else ran goes on, unless the fault is fatal: then everything on that device
+    /// fails with it.
     #[error("{reason}")]
     Device {
         /// What kind of failure it is, and so what helps.

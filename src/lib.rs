@@ -1,10 +1,10 @@
-//! An inference core for long-horizon agents: attention and matmul kernels, KV pages that forks share, and sessions that never
-//! compute a token twice.
+//! An inference core for long-horizon agents: attention and matmul kernels, KV pages that forks share, and sessions
+//! that never compute a token twice.
 //!
-//! An agent's turn appends a few hundred tokens to a context of many thousands, reads back a few hundred, runs a tool and comes again, a
-//! hundred times. What counts there is that nothing which was computed is computed again, that a fork costs nothing until it
-//! writes, and that a context gives the same bits whether it was computed, cached, forked or restored. This crate is built around
-//! these three.
+//! An agent's turn appends a few hundred tokens to a context of many thousands, reads back a few hundred, runs a tool
+//! and comes again, a hundred times. What counts there is that nothing which was computed is computed again, that a
+//! fork costs nothing until it writes, and that a context gives the same bits whether it was computed, cached, forked
+//! or restored. This crate is built around these three.
 //!
 //! # Example
 //! ```
@@ -25,8 +25,9 @@
 #![cfg_attr(feature = "cli", doc = "| [`workload`] | agent workloads, replayed and measured (cargo feature `cli`) |")]
 //! | [`dtype`], [`error`] | element types; the one error type |
 //!
-//! Imports go one way: `main -> workload -> engine -> kv, text, backend <- cpu, neuron`, and all of them `-> spec, dtype, error`; `reference` knows
-//! only those three. `tests/structure` holds these lines. The reasons for the shape, and the numerics contract, are in `DESIGN.md`.
+//! Imports go one way: `main -> workload -> engine -> kv, text, backend <- cpu, neuron`, and all of them `-> spec,
+//! dtype, error`; `reference` knows only those three. `tests/structure` holds these lines. The reasons for the shape,
+//! and the numerics contract, are in `DESIGN.md`.
 //!
 //! # Glossary
 //! The dimensions, by the names that they have everywhere:
@@ -42,12 +43,12 @@
 //! | `kv_len` | tokens that a query may see |
 //! | M, N, K | of a matmul `y[M, N] = x[M, K] W[N, K]^T`: rows, outputs, inputs |
 //!
-//! `n_*` counts and `*_idx` is a position; `_bytes` and `_ns` name a unit where it is not elements. Prefill computes a prompt, decode one
-//! token at a time. A page holds keys and values; a block is a piece of a product.
+//! `n_*` counts and `*_idx` is a position; `_bytes` and `_ns` name a unit where it is not elements. Prefill computes a
+//! prompt, decode one token at a time. A page holds keys and values; a block is a piece of a product.
 //!
 //! # Features
-//! `cli` (default) brings the command line and the workloads, and `text` with it. `default-features = false` leaves the engine and the
-//! kernels, on tokens.
+//! `cli` (default) brings the command line and the workloads, and `text` with it. `default-features = false` leaves the
+//! engine and the kernels, on tokens.
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod backend;

@@ -16,8 +16,8 @@ struct Counting;
 
 static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes on to the system's allocator with the caller's arguments, which keep its conditions. `realloc` and
-// `alloc_zeroed` are the trait's own, which call these.
+// SAFETY: every call goes on to the system's allocator with the caller's arguments, which keep its conditions.
+// `realloc` and `alloc_zeroed` are the trait's own, which call these.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         N_ALLOCATIONS.fetch_add(1, SeqCst);
@@ -34,7 +34,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Decode, a chunk of a prompt behind more than a chunk of attention, both in one batch, and two families of forks that share two chunks.
+/// Decode, a chunk of a prompt behind more than a chunk of attention, both in one batch, and two families of forks that
+/// share two chunks.
 fn batches() -> [StepBatch; 4] {
     let pages: Vec<PageId> = (0..20).map(PageId).collect();
     let (decode, chunk) = ((vec![5], 700, &pages[..3]), (vec![6; 40], 300, &pages[3..5]));
@@ -62,8 +63,8 @@ fn a_warm_step_allocates_nothing() {
     for table in cpu::tables().into_iter().filter(|t| t.available) {
         let options = CpuOptions { table: Some(table.name.into()), threads: Some(2), ..Default::default() };
         check(&options, usize::MAX, |count| count());
-        // Inside the embedder's pool, for entering it from outside allocates; what a model allocates does not depend on whose threads these are, so one
-        // will do.
+        // Inside the embedder's pool, for entering it from outside allocates; what a model allocates does not depend on
+        // whose threads these are, so one will do.
         check(&CpuOptions { pool: Some(pool.clone()), ..options }, 1, |count| pool.install(count));
     }
 }

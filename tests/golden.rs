@@ -1,7 +1,8 @@
 //! Every kernel table against transformers: distance of the next-token distributions, and the same most probable token.
 //!
-//! `tests/golden/README.md` says what the golden files hold and how the distance is defined. A prompt is teacher-forced in steps of
-//! [`STEP_LEN`] rows over scattered pages. `cargo test --release --test golden -- --nocapture` prints every distance.
+//! `tests/golden/README.md` says what the golden files hold and how the distance is defined. A prompt is teacher-forced
+//! in steps of [`STEP_LEN`] rows over scattered pages. `cargo test --release --test golden -- --nocapture` prints every
+//! distance.
 
 mod common;
 mod smollm2;
@@ -43,8 +44,8 @@ struct Row {
 struct Distance {
     position: usize,
     kl: f64,
-    /// How much larger the golden logit of the golden argmax is than that of the run's argmax: 0 where they agree, infinite where
-    /// the run's is not among the golden 20.
+    /// How much larger the golden logit of the golden argmax is than that of the run's argmax: 0 where they agree,
+    /// infinite where the run's is not among the golden 20.
     argmax_gap: f64,
     /// Root mean square of the differences of log-probabilities over the golden ids, without the two argmaxes.
     logit_error: f64,
@@ -101,12 +102,14 @@ fn load(backend: &dyn Backend, dir: &Path, weights: Option<WeightDtype>) -> Box<
 }
 
 impl Golden {
-    /// The mean distance is no larger than that of transformers' own bf16, and the argmax is the same except at near-ties.
+    /// The mean distance is no larger than that of transformers' own bf16, and the argmax is the same except at
+    /// near-ties.
     ///
-    /// A near-tie is a golden gap of at most three standard errors of the difference of two logits, `3 * sqrt(2) * s`. The error `s`
-    /// of a logit is measured in the same row, for rows differ (the largest KL of a file is 25 times the mean), and over
-    /// the other tokens, so that two wrong logits do not excuse themselves. Nor does a row that is wrong as a whole: `s` counts up to
-    /// that of transformers' bf16, `sqrt(2 KL)` with its mean KL (to second order KL is half the variance of the logits' errors).
+    /// A near-tie is a golden gap of at most three standard errors of the difference of two logits, `3 * sqrt(2) * s`.
+    /// The error `s` of a logit is measured in the same row, for rows differ (the largest KL of a file is 25 times the
+    /// mean), and over the other tokens, so that two wrong logits do not excuse themselves. Nor does a row that is
+    /// wrong as a whole: `s` counts up to that of transformers' bf16, `sqrt(2 KL)` with its mean KL (to second order KL
+    /// is half the variance of the logits' errors).
     fn assert_agrees(&self, model: &mut dyn Model, what: &str) {
         let distances = self.distances(model);
         let mean_kl = distances.iter().map(|d| d.kl).sum::<f64>() / distances.len() as f64;

@@ -32,8 +32,8 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// All that a filter may choose from: every table of this machine, with one thread and with all. Without a filter it is the chosen
-    /// table (or the one that `LONGHAUL_ISA` forces) with all threads.
+    /// All that a filter may choose from: every table of this machine, with one thread and with all. Without a filter
+    /// it is the chosen table (or the one that `LONGHAUL_ISA` forces) with all threads.
     pub fn all() -> Vec<Self> {
         let forced = cpu::forced_table();
         let chosen = |t: &TableStatus| forced.as_deref().map_or(t.chosen, |name| t.name == name);
@@ -65,8 +65,8 @@ pub fn arithmetic(table: &str) -> Arithmetic {
     Arithmetic::of_table(table.trim_start_matches("cpu/")).expect("the emulation knows every table")
 }
 
-/// Times one case if it is selected, and prints its share of the roof, or without `roofs` how many bytes it goes over. `ready` makes it ready, compares it with the emulation, and is called
-/// for selected cases alone.
+/// Times one case if it is selected, and prints its share of the roof, or without `roofs` how many bytes it goes over.
+/// `ready` makes it ready, compares it with the emulation, and is called for selected cases alone.
 pub fn time<T: Trial>(
     criterion: &mut Criterion,
     mut roofs: Option<&mut Roofs>,

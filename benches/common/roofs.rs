@@ -1,5 +1,5 @@
-//! The roofs of this run, measured anew when they are old: a shared machine changes from minute to minute. The highest of the run counts, for what
-//! a kernel can be above is no roof.
+//! The roofs of this run, measured anew when they are old: a shared machine changes from minute to minute. The highest
+//! of the run counts, for what a kernel can be above is no roof.
 
 use std::time::{Duration, Instant};
 

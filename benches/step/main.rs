@@ -1,13 +1,14 @@
-//! Where a step's time goes: the share of each phase, of what is pointwise, and of forks and joins, for decode and prefill of SmolLM2-135M's shape with
-//! random weights.
+//! Where a step's time goes: the share of each phase, of what is pointwise, and of forks and joins, for decode and
+//! prefill of SmolLM2-135M's shape with random weights.
 //!
 //!     cargo bench --bench step -- bf16/2-threads/decode
 //!
-//! An argument selects the cases whose name contains it. `LONGHAUL_ISA` forces a kernel table, and `--record NAME` writes
-//! `benches/records/NAME.json` (schema in BENCHMARKS.md). Phases are the spans of `cpu::forward`; the time of the whole step is measured
-//! while nobody listens to them. Pointwise are the phases of norms, RoPE and the embedding, and beside them the SiLU gate, which is fused with its product,
-//! and the pass over the vocabulary by which the engine draws a token of each row of logits: these two are timed by themselves and counted as often as the
-//! step has them. Softmax lives in attention.
+//! An argument selects the cases whose name contains it. `LONGHAUL_ISA` forces a kernel table, and `--record NAME`
+//! writes `benches/records/NAME.json` (schema in BENCHMARKS.md). Phases are the spans of `cpu::forward`; the time of
+//! the whole step is measured while nobody listens to them. Pointwise are the phases of norms, RoPE and the embedding,
+//! and beside them the SiLU gate, which is fused with its product, and the pass over the vocabulary by which the engine
+//! draws a token of each row of logits: these two are timed by themselves and counted as often as the step has them.
+//! Softmax lives in attention.
 
 #[path = "../record/mod.rs"]
 mod record;
@@ -209,7 +210,8 @@ impl Bench {
     }
 }
 
-/// Writes every page, with the same numbers: memory that was never written is all one page of zeros, which no cache has to fetch twice.
+/// Writes every page, with the same numbers: memory that was never written is all one page of zeros, which no cache has
+/// to fetch twice.
 fn fill(kv: &mut dyn KvPages) -> Result<()> {
     let spec = *kv.spec();
     let tokens = Array3::from_shape_fn((PAGE_LEN, spec.n_kv_heads, spec.head_dim), |(i, h, d)| {
@@ -220,7 +222,8 @@ fn fill(kv: &mut dyn KvPages) -> Result<()> {
     (1..kv.n_pages() as u32).try_for_each(|page| kv.copy_page(PageId(0), PageId(page), PAGE_LEN))
 }
 
-/// Sequences with pages of their own. What stands before their rows is what `fill` wrote, or an earlier case: its values do not change the time.
+/// Sequences with pages of their own. What stands before their rows is what `fill` wrote, or an earlier case: its
+/// values do not change the time.
 fn batch(case: &Case) -> StepBatch {
     let mut batch = StepBatch::new();
     let n_pages = case.n_pages();

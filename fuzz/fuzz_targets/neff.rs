@@ -1,5 +1,5 @@
-//! The reader of NEFFs on anything. The first byte says what the rest is: a file, or the inside of one, whose checksums and hash are made right, so that
-//! nothing outside stops what is wrong inside.
+//! The reader of NEFFs on anything. The first byte says what the rest is: a file, or the inside of one, whose checksums
+//! and hash are made right, so that nothing outside stops what is wrong inside.
 //!
 //! The reader's sources are compiled here by themselves: in seconds, and coverage is of them alone.
 

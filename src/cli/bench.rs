@@ -26,12 +26,14 @@ pub struct BenchArguments {
     /// The workload
     #[arg(value_enum)]
     workload: Workload,
-    /// The file of `trace`: CSV with session,turn,prefix_len,input_len,output_len,wait_before_ms, or Mooncake JSON lines
+    /// The file of `trace`: CSV with session,turn,prefix_len,input_len,output_len,wait_before_ms, or Mooncake JSON
+    /// lines
     #[arg(value_name = "FILE", required_if_eq("workload", "trace"))]
     file: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArguments,
-    /// Ratio on every length (prompts, outputs, context cap); at the default, coding-loop takes a few minutes on two cores
+    /// Ratio on every length (prompts, outputs, context cap); at the default, coding-loop takes a few minutes on two
+    /// cores
     #[arg(long, value_name = "RATIO", default_value = "1/16")]
     scale: Scale,
     /// Factor on the gaps between turns; 0 does not wait

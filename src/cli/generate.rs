@@ -1,6 +1,7 @@
 //! `longhaul generate`: continue a prompt, or answer a chat.
 //!
-//! A synthetic model has no tokenizer and says nothing: each byte of the prompt is taken as a token, and token ids come out.
+//! A synthetic model has no tokenizer and says nothing: each byte of the prompt is taken as a token, and token ids come
+//! out.
 
 use std::path::PathBuf;
 use std::time::Duration;

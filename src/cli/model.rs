@@ -25,8 +25,8 @@ pub struct ModelArguments {
     /// Hugging Face model folder [default: models/smollm2-135m if it is there]
     #[arg(long, value_name = "DIR", conflicts_with = "synthetic")]
     pub model: Option<PathBuf>,
-    /// Random weights in the shape of a model: smollm2-135m, llama-3.2-1b, llama-3.1-8b, qwen3-0.6b [default: smollm2-135m if
-    /// no folder is given or fetched]
+    /// Random weights in the shape of a model: smollm2-135m, llama-3.2-1b, llama-3.1-8b, qwen3-0.6b [default:
+    /// smollm2-135m if no folder is given or fetched]
     #[arg(long, value_name = "NAME")]
     pub synthetic: Option<Preset>,
     /// What the matrices run as

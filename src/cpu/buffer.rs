@@ -1,8 +1,9 @@
 //! Memory that kernels work in: zeroed, and from the start of a cache line.
 //!
-//! A row of a tile is a cache line. From an address inside of a line every row lies in two, and a product on tiles takes twice as long (DESIGN.md, "One
-//! layout"); `Vec` gives addresses 16 beyond a line. Large buffers ask for huge pages: weights and keys are read
-//! from end to end once per token, and with pages of 4 KiB the processor looks an address up every 64 lines.
+//! A row of a tile is a cache line. From an address inside of a line every row lies in two, and a product on tiles
+//! takes twice as long (DESIGN.md, "One layout"); `Vec` gives addresses 16 beyond a line. Large buffers ask for huge
+//! pages: weights and keys are read from end to end once per token, and with pages of 4 KiB the processor looks an
+//! address up every 64 lines.
 
 use std::io;
 use std::marker::PhantomData;
@@ -92,8 +93,9 @@ impl<T: Plain> Deref for Buffer<T> {
 
     #[inline(always)]
     fn deref(&self) -> &[T] {
-        // SAFETY: the mapping has `len` elements' bytes from `first` on, which are a value whatever they are, says `Plain`; it begins at a page and
-        // `first` is a multiple of 64, so they are aligned; it lives as long as `self` and is borrowed with it. Other buffers have other parts of it.
+        // SAFETY: the mapping has `len` elements' bytes from `first` on, which are a value whatever they are, says
+        // `Plain`; it begins at a page and `first` is a multiple of 64, so they are aligned; it lives as long as `self`
+        // and is borrowed with it. Other buffers have other parts of it.
         unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(self.first).cast(), self.len) }
     }
 }
@@ -106,8 +108,8 @@ impl<T: Plain> DerefMut for Buffer<T> {
     }
 }
 
-/// Memory for buffers that live as long as each other, one behind the other: the matrices of a model. A huge page is larger than most matrices of a small
-/// model, which would have none in mappings of their own.
+/// Memory for buffers that live as long as each other, one behind the other: the matrices of a model. A huge page is
+/// larger than most matrices of a small model, which would have none in mappings of their own.
 #[derive(Default)]
 pub struct Arena {
     chunk: Option<Arc<MmapRaw>>,

@@ -40,7 +40,8 @@ pub struct Forward<'a, I: Isa, W: Matrix> {
 }
 
 impl<I: Isa, W: Matrix> Forward<'_, I, W> {
-    /// Runs the step. Each phase is a span at level trace, which costs nothing while nobody listens; the bench `step` does.
+    /// Runs the step. Each phase is a span at level trace, which costs nothing while nobody listens; the bench `step`
+    /// does.
     pub fn run(mut self, logits: &mut Logits) {
         let weights = self.weights;
         self.plan();

@@ -1,5 +1,5 @@
-//! What a kernel table must offer: sixteen-lane vector arithmetic and the product of rows with packed panels. Kernels are written once
-//! against [`Isa`] and compiled once per table; `arch/` holds the implementations.
+//! What a kernel table must offer: sixteen-lane vector arithmetic and the product of rows with packed panels. Kernels
+//! are written once against [`Isa`] and compiled once per table; `arch/` holds the implementations.
 
 use super::lhs::LhsElement;
 use super::product::Product;
@@ -7,13 +7,15 @@ use super::quant::{QuantPanels, QuantProduct};
 
 /// An instruction set as a value: whoever holds one has proof that this machine has it.
 ///
-/// A vector is always [`REDUCE_LANES`](crate::spec::contract::REDUCE_LANES) = 16 lanes of f32, one AVX-512 register or two of AVX2, so that the
-/// order of every reduction is the same on every table. Each operation rounds once per lane, to nearest even, as IEEE 754 says.
+/// A vector is always [`REDUCE_LANES`](crate::spec::contract::REDUCE_LANES) = 16 lanes of f32, one AVX-512 register or
+/// two of AVX2, so that the order of every reduction is the same on every table. Each operation rounds once per lane,
+/// to nearest even, as IEEE 754 says.
 pub trait Isa: Target + Send + Sync + 'static {
     /// Sixteen f32.
     type V: Copy;
 
-    /// An element of the left operand of a product with bf16 panels: f32 where it is used as it is, bf16 where the hardware takes no other.
+    /// An element of the left operand of a product with bf16 panels: f32 where it is used as it is, bf16 where the
+    /// hardware takes no other.
     type Lhs: LhsElement;
 
     /// The table's name, as in `LONGHAUL_ISA`.
@@ -31,10 +33,12 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Vectors that fit into registers as accumulators of a product.
     const ACCUMULATORS: usize;
 
-    /// Rows of the left operand that attention takes through a chunk together: a strip. A multiple of the row block of [`Isa::Lhs`].
+    /// Rows of the left operand that attention takes through a chunk together: a strip. A multiple of the row block of
+    /// [`Isa::Lhs`].
     const ATTENTION_ROWS: usize;
 
-    /// Strips of a block of attention at most: they pass one after the other while a chunk's keys and values are in the cache nearby.
+    /// Strips of a block of attention at most: they pass one after the other while a chunk's keys and values are in the
+    /// cache nearby.
     const ATTENTION_STRIPS: usize = 1;
 
     /// Most panels of one task of a matmul.
@@ -53,16 +57,19 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Whether a product with bf16 panels leaves vectors time to work beside it: it may call [`Product::beside`] then.
     const MULTIPLIES_BESIDE: bool = false;
 
-    /// Whether a product of few rows asks for the panels that it widens, line by line, some KiB before it reads them. Only with 6 [`Isa::ACCUMULATORS`].
+    /// Whether a product of few rows asks for the panels that it widens, line by line, some KiB before it reads them.
+    /// Only with 6 [`Isa::ACCUMULATORS`].
     const ASKS_AHEAD: bool = false;
 
-    /// Up to how many rows attention has [`Isa::code_product`] for keys and values in int8, instead of [`Isa::widen_codes`] first.
+    /// Up to how many rows attention has [`Isa::code_product`] for keys and values in int8, instead of
+    /// [`Isa::widen_codes`] first.
     const CODE_ROWS: usize = 0;
 
     /// The table, if this machine has what it needs.
     fn detect() -> Result<Self, String>;
 
-    /// Whether it is the one to take where no table before it can run, or why not; then it runs where it is asked for by name.
+    /// Whether it is the one to take where no table before it can run, or why not; then it runs where it is asked for
+    /// by name.
     fn pays(self) -> Result<(), String> {
         Ok(())
     }
@@ -91,10 +98,12 @@ pub trait Isa: Target + Send + Sync + 'static {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// `if x < limit { a } else { b }`; false for NaN.
     fn select_lt(self, x: Self::V, limit: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// `if x < limit { 0 } else { p * 2^n }`, where that is a normal number; `n` is given as a number, and as `n + 127` in the low bits of `biased`.
+    /// `if x < limit { 0 } else { p * 2^n }`, where that is a normal number; `n` is given as a number, and as `n + 127`
+    /// in the low bits of `biased`.
     fn scale_unless_lt(self, x: Self::V, limit: Self::V, p: Self::V, n: Self::V, biased: Self::V) -> Self::V;
 
-    /// Widens two rows of codes, i8 as bytes, to sixteen interleaved pairs of bf16: exact. Not where codes are always multiplied as they are.
+    /// Widens two rows of codes, i8 as bytes, to sixteen interleaved pairs of bf16: exact. Not where codes are always
+    /// multiplied as they are.
     fn widen_codes(self, _codes: &[u8; 32], _out: &mut [u16; 32]) {
         unreachable!("codes are multiplied as they are");
     }
@@ -155,8 +164,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch_far<T>(self, _x: &T) {}
 
-    /// Rows times bf16 panels; between [`Isa::begin_products`] of at least as many rows and [`Isa::end_products`], with no [`Isa::quant_product`]
-    /// since.
+    /// Rows times bf16 panels; between [`Isa::begin_products`] of at least as many rows and [`Isa::end_products`], with
+    /// no [`Isa::quant_product`] since.
     fn product(self, args: Product<'_, Self::Lhs, u16>);
 
     /// Rows times panels of codes, i8 as bytes; of [`Isa::CODE_ROWS`] at most.
@@ -179,8 +188,8 @@ pub trait Isa: Target + Send + Sync + 'static {
     /// Quantised rows times quantised panels.
     fn quant_product(self, args: QuantProduct<'_>);
 
-    /// Called once before a run of products on this thread, each of `n_rows` rows at most, and [`Isa::end_products`] after it: AMX configures its
-    /// tiles.
+    /// Called once before a run of products on this thread, each of `n_rows` rows at most, and [`Isa::end_products`]
+    /// after it: AMX configures its tiles.
     #[inline(always)]
     fn begin_products(self, _n_rows: usize) {}
     /// See [`Isa::begin_products`].
@@ -193,10 +202,12 @@ pub trait Isa: Target + Send + Sync + 'static {
         self.mul_add(sum, factor, factor)
     }
 
-    /// Multiplies and adds in registers alone, as fast as the machine can; answers how many operations that was. See `roofline`.
+    /// Multiplies and adds in registers alone, as fast as the machine can; answers how many operations that was. See
+    /// `roofline`.
     fn register_loop(self) -> usize {
         const TIMES: usize = 10_000;
-        // Enough sums that none waits for itself: latency by throughput is eight registers, and a vector of AVX2 is two of them.
+        // Enough sums that none waits for itself: latency by throughput is eight registers, and a vector of AVX2 is two
+        // of them.
         let n_sums = if Self::ACCUMULATORS >= 24 {
             self.run(RegisterLoop::<12> { times: TIMES });
             12
@@ -218,8 +229,8 @@ pub trait Bf16Pairs: Isa<Lhs = u16> {
     fn splat_pair(self, x: &[u16; 2]) -> Self::V;
     /// `a[0] * b[0] + (a[1] * b[1] + sum)` of each lane's pairs: the second first, each rounded once, denormals zero.
     fn dot_pairs(self, a: Self::V, b: Self::V, sum: Self::V) -> Self::V;
-    /// `x`, behind a fence for the compiler: what comes after this in the source is not loaded before `x` is there. If it loads all rows of a block first, it
-    /// runs out of registers.
+    /// `x`, behind a fence for the compiler: what comes after this in the source is not loaded before `x` is there. If
+    /// it loads all rows of a block first, it runs out of registers.
     fn in_order(self, x: Self::V) -> Self::V;
 }
 
@@ -251,7 +262,8 @@ pub trait Target: Copy {
     fn run(self, kernel: impl Kernel<Self>);
 }
 
-/// Runs a kernel from within another as a function of its own, so that the compiler keeps it out of the other's registers.
+/// Runs a kernel from within another as a function of its own, so that the compiler keeps it out of the other's
+/// registers.
 #[inline(never)]
 pub fn run_apart<T: Target>(target: T, kernel: impl Kernel<T>) {
     target.run(kernel);
@@ -259,8 +271,8 @@ pub fn run_apart<T: Target>(target: T, kernel: impl Kernel<T>) {
 
 /// Work that is compiled once per instruction set, with its arguments.
 ///
-/// A trait and no closure, because `run` and all that it calls must be inlined into the one function that has the instruction set enabled, and a
-/// closure cannot be told so.
+/// A trait and no closure, because `run` and all that it calls must be inlined into the one function that has the
+/// instruction set enabled, and a closure cannot be told so.
 pub trait Kernel<T: Target> {
     /// Does the work. Implementations are `#[inline(always)]`.
     fn run(self, target: T);

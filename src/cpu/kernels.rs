@@ -142,7 +142,8 @@ impl<I: Isa> CpuPages<I> {
         Ok(Self { isa, pool, pages: Pages::new(spec, n_pages)?, workspace: None })
     }
 
-    /// The workspace for these arguments: the last one, if it has room; else one with room for both, so that calls may take turns.
+    /// The workspace for these arguments: the last one, if it has room; else one with room for both, so that calls may
+    /// take turns.
     fn workspace(&mut self, geometry: Geometry, n_tokens: usize, max_len: usize) -> Result<Workspace<I>> {
         let (mut max_step_tokens, mut max_len) = (n_tokens.next_power_of_two(), max_len.next_power_of_two());
         if let Some(last) = self.workspace.take().filter(|last| last.geometry.group == geometry.group) {

@@ -14,8 +14,8 @@ pub trait LhsElement: Plain {
         k.next_multiple_of(TILE_DEPTH)
     }
 
-    /// Where element `k` of row `row` lies, in a buffer whose rows are `depth` long; sixteen elements from a multiple of sixteen on are
-    /// contiguous, and it ascends with k.
+    /// Where element `k` of row `row` lies, in a buffer whose rows are `depth` long; sixteen elements from a multiple
+    /// of sixteen on are contiguous, and it ascends with k.
     fn index(row: usize, k: usize, depth: usize) -> usize;
 
     /// Elements from a row to the next, whatever k is: in the same row block, where that has several.
@@ -48,7 +48,8 @@ pub trait LhsElement: Plain {
 impl LhsElement for f32 {
     const ROW_BLOCK: usize = 1;
 
-    /// With a tile more where rows would be whole pages of 4 KiB: the rows of a product met in the same few places of the first cache.
+    /// With a tile more where rows would be whole pages of 4 KiB: the rows of a product met in the same few places of
+    /// the first cache.
     fn row_len(k: usize) -> usize {
         let len = k.next_multiple_of(TILE_DEPTH);
         if len.is_multiple_of(4096 / size_of::<f32>()) { len + TILE_DEPTH } else { len }
@@ -70,7 +71,8 @@ impl LhsElement for f32 {
     }
 }
 
-/// bf16 in tiles of 16 rows by 32, as AMX takes them, one after the other along the row: each tile is one contiguous KiB.
+/// bf16 in tiles of 16 rows by 32, as AMX takes them, one after the other along the row: each tile is one contiguous
+/// KiB.
 impl LhsElement for u16 {
     const ROW_BLOCK: usize = 16;
 

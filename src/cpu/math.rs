@@ -9,8 +9,8 @@ pub const ROUNDING: f32 = 12_582_912.0;
 /// Rounds as [`ROUNDING`], and adds 127, the bias of an exponent.
 const ROUND_AND_BIAS: f32 = ROUNDING + 127.0;
 
-/// `e^x`, with a relative error below 3e-7 for `-87 <= x <= 88`; exactly 1 at 0 and exactly 0 below -87.3 (there e^x leaves the normal
-/// numbers) and at minus infinity; `e^88` from 88 on; NaN for NaN.
+/// `e^x`, with a relative error below 3e-7 for `-87 <= x <= 88`; exactly 1 at 0 and exactly 0 below -87.3 (there e^x
+/// leaves the normal numbers) and at minus infinity; `e^88` from 88 on; NaN for NaN.
 ///
 /// `x = n ln 2 + r`, a polynomial of degree 6 in r with the coefficients of Cephes' `expf` (Moshier 1989), times `2^n`.
 #[inline(always)]
@@ -31,11 +31,12 @@ pub fn exp<I: Isa>(isa: I, x: I::V) -> I::V {
     isa.scale_unless_lt(x, c(-87.3), p, n, biased)
 }
 
-/// `2^x` for `x` up to 127, with a relative error below 2e-7 for `x >= -126`; exactly 1 at 0 and exactly 0 below -126 and at minus infinity; NaN for
-/// NaN.
+/// `2^x` for `x` up to 127, with a relative error below 2e-7 for `x >= -126`; exactly 1 at 0 and exactly 0 below -126
+/// and at minus infinity; NaN for NaN.
 ///
-/// `x = n + r`, where subtracting the integer `n` is exact, a polynomial of degree 5 in r whose largest relative error is least among those that are 1
-/// at 0 (found by Lawson's algorithm), times `2^n`. In 10 instructions on AVX-512; [`exp`] takes 14 behind its limit.
+/// `x = n + r`, where subtracting the integer `n` is exact, a polynomial of degree 5 in r whose largest relative error
+/// is least among those that are 1 at 0 (found by Lawson's algorithm), times `2^n`. In 10 instructions on AVX-512;
+/// [`exp`] takes 14 behind its limit.
 #[inline(always)]
 pub fn exp2<I: Isa>(isa: I, x: I::V) -> I::V {
     #[expect(clippy::approx_constant, reason = "the polynomial's own, a little less than ln 2")]

@@ -1,4 +1,5 @@
-//! `y[M, N] = x[M, K] W[N, K]^T`: packed panels, tasks of some panels by some rows, and what happens to a sum once it is there.
+//! `y[M, N] = x[M, K] W[N, K]^T`: packed panels, tasks of some panels by some rows, and what happens to a sum once it
+//! is there.
 
 use super::disjoint::{Disjoint, SharedRows};
 use super::isa::{Isa, Kernel};
@@ -86,8 +87,8 @@ impl Cut {
         Self { rows, panels, n_row_blocks: n_rows.div_ceil(rows), n_groups: n_panels.div_ceil(panels) }
     }
 
-    /// Row block and group of panels of the task `i`. Each thread has rows of its own as far as they go, and takes them by one group of panels after
-    /// the other: so all threads pass the same panels at about the same time.
+    /// Row block and group of panels of the task `i`. Each thread has rows of its own as far as they go, and takes them
+    /// by one group of panels after the other: so all threads pass the same panels at about the same time.
     fn task(&self, i: usize, n_threads: usize) -> (usize, usize) {
         let n_parts = n_threads.min(self.n_row_blocks);
         let part = ((i / self.n_groups + 1) * n_parts - 1) / self.n_row_blocks;
@@ -149,8 +150,8 @@ impl<I: Isa, W: Matrix> Matmul<'_, I, W> {
         for_each_task_before(states, cut.n_groups * cut.n_row_blocks, task, next);
     }
 
-    /// Panics if a column of one row could be a column of another: that tasks, which have rows and columns of their own,
-    /// share nothing rests on it.
+    /// Panics if a column of one row could be a column of another: that tasks, which have rows and columns of their
+    /// own, share nothing rests on it.
     fn check(&self) {
         match &self.epilogue {
             Epilogue::Store { stride, .. } | Epilogue::Add { stride, .. } => assert!(*stride >= self.weights.n()),

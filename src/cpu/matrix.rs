@@ -24,7 +24,8 @@ pub trait Matrix: Sized + Send + Sync + 'static {
     /// Packs a matrix, into memory from `arena`. The dtype is one of the type's own.
     ///
     /// # Errors
-    /// [`Error::Unavailable`](crate::Error::Unavailable) where there is not as much memory, and what the dtype does not take.
+    /// [`Error::Unavailable`](crate::Error::Unavailable) where there is not as much memory, and what the dtype does not
+    /// take.
     fn pack(columns: &Columns<'_>, dtype: WeightDtype, arena: &mut Arena) -> Result<Self>;
 
     /// Outputs.
@@ -39,7 +40,8 @@ pub trait Matrix: Sized + Send + Sync + 'static {
     /// Row `n` of `W`, widened, `[k]`: how an embedding is read that is the output matrix too.
     fn row(&self, n: usize, out: &mut [f32]);
 
-    /// How the sums of a block lie, in a product of `n_rows` rows in all. From tiles they can be finished elsewhere (see [`Matrix::product`]).
+    /// How the sums of a block lie, in a product of `n_rows` rows in all. From tiles they can be finished elsewhere
+    /// (see [`Matrix::product`]).
     fn sum_layout<I: Isa>(&self, isa: I, n_rows: usize, n_panels: usize) -> SumLayout;
 
     /// Makes `operand` large enough for `n_rows` rows of `k` elements in any matrix of this type.
@@ -48,7 +50,8 @@ pub trait Matrix: Sized + Send + Sync + 'static {
     /// What the operating system says where it has no memory for them.
     fn make_room(operand: &mut Self::Operand, n_rows: usize, k: usize) -> io::Result<()>;
 
-    /// Makes the operand of `n_rows` rows of `lhs`, whose rows are `k` long, padded to a multiple of 32. Allocates nothing if there is room.
+    /// Makes the operand of `n_rows` rows of `lhs`, whose rows are `k` long, padded to a multiple of 32. Allocates
+    /// nothing if there is room.
     fn prepare<I: Isa, S: Send>(
         &self,
         isa: I,
@@ -58,8 +61,8 @@ pub trait Matrix: Sized + Send + Sync + 'static {
         states: &mut [S],
     );
 
-    /// The product of a block, as [`Block::layout`] says in `out`; or in `finished` where that is given, for whole tiles of sums that lie in tiles.
-    /// Inlined into the kernel that calls it.
+    /// The product of a block, as [`Block::layout`] says in `out`; or in `finished` where that is given, for whole
+    /// tiles of sums that lie in tiles. Inlined into the kernel that calls it.
     fn product<I: Isa>(
         &self,
         isa: I,

@@ -1,8 +1,8 @@
 //! The backend for CPUs: one forward pass and one set of kernels, compiled once per kernel table.
 //!
-//! A table is an instruction set as a value (`isa`); the kernels are generic over it, so that a new one is a file in `arch/`. Everything that
-//! multiplies goes through one loop (`product`), rows times packed panels (`panel`): weights, keys and values lie in memory as its right
-//! operand. DESIGN.md, "Same bits", says what every table must keep.
+//! A table is an instruction set as a value (`isa`); the kernels are generic over it, so that a new one is a file in
+//! `arch/`. Everything that multiplies goes through one loop (`product`), rows times packed panels (`panel`): weights,
+//! keys and values lie in memory as its right operand. DESIGN.md, "Same bits", says what every table must keep.
 
 // What other tables use is compiled where there is none too.
 #![cfg_attr(longhaul_portable_alone, allow(dead_code, unused_imports))]
@@ -51,7 +51,6 @@ use matrix::Matrix;
 use panel::Panels;
 use parallel::Pool;
 use quant::QuantPanels;
-pub(crate) use vocabulary::VocabularyWeights;
 
 /// The environment variable that forces a kernel table.
 pub const TABLE_VARIABLE: &str = "LONGHAUL_ISA";
@@ -61,11 +60,11 @@ pub const TABLE_VARIABLE: &str = "LONGHAUL_ISA";
 pub struct CpuOptions {
     /// The kernel table by name; by default what `LONGHAUL_ISA` says, else the best that this machine has.
     pub table: Option<String>,
-    /// Threads, the caller's among them, which works too; by default as many as affinity and cgroup allow. Calls from several threads take turns. A
-    /// caller that has denormals flushed to zero gets other bits.
+    /// Threads, the caller's among them, which works too; by default as many as affinity and cgroup allow. Calls from
+    /// several threads take turns. A caller that has denormals flushed to zero gets other bits.
     pub threads: Option<usize>,
-    /// The embedder's pool, whose threads compute then, in place of our own and of the caller's; `threads` is ignored. A call from outside of
-    /// the pool costs two wakes of a thread.
+    /// The embedder's pool, whose threads compute then, in place of our own and of the caller's; `threads` is ignored.
+    /// A call from outside of the pool costs two wakes of a thread.
     pub pool: Option<Arc<rayon::ThreadPool>>,
 }
 
@@ -84,7 +83,8 @@ pub struct TableStatus {
     pub roof: &'static str,
 }
 
-/// All kernel tables of this build, in the order in which they are tried: best first, but for those that do not pay on this CPU.
+/// All kernel tables of this build, in the order in which they are tried: best first, but for those that do not pay on
+/// this CPU.
 pub fn tables() -> Vec<TableStatus> {
     struct Statuses(Vec<TableStatus>);
     impl TableVisitor for Statuses {

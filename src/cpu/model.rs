@@ -7,6 +7,7 @@ use super::kernels::CpuPages;
 use super::matrix::Matrix;
 use super::parallel::Pool;
 use super::state::{State, geometry, max_len};
+use super::vocabulary;
 use super::weights::Weights;
 use crate::backend::{KvPages, LoadOptions, Model};
 use crate::error::{Error, Result};
@@ -30,8 +31,8 @@ impl<I: Isa, W: Matrix> CpuModel<I, W> {
     /// Packs the weights as `dtype` and allocates everything that a step needs.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a configuration that [`ModelConfig::validate`] refuses, weights of other shapes than it asks for, and steps without a row;
-    /// [`Error::Unavailable`] without memory for pages or steps.
+    /// [`Error::Argument`] for a configuration that [`ModelConfig::validate`] refuses, weights of other shapes than it
+    /// asks for, and steps without a row; [`Error::Unavailable`] without memory for pages or steps.
     pub fn load(
         isa: I,
         pool: Pool,
@@ -115,5 +116,9 @@ impl<I: Isa, W: Matrix> Model for CpuModel<I, W> {
         };
         self.pool.run_step(|| forward.run(logits));
         Ok(())
+    }
+
+    fn weigh(&self, logits: &[f32], max: f32, temperature: f32, out: &mut [f32]) -> f64 {
+        vocabulary::weigh(self.isa, logits, max, temperature, out)
     }
 }

@@ -1,8 +1,9 @@
 //! Packed panels: the layout of the right operand of every product, weights and keys and values alike.
 //!
-//! A panel is 16 columns of `W^T`, contiguous along the depth, which is padded with zeros to a multiple of 32. bf16 comes in pairs of depth,
-//! `[depth / 2][16 columns][2]`: 32 of depth are one AMX tile as `TDPBF16PS` takes it, one KiB; and for plain vectors one load of 64
-//! bytes widens with a shift and a mask into two vectors. f32 is `[depth][16 columns]`, and so are codes of keys and values.
+//! A panel is 16 columns of `W^T`, contiguous along the depth, which is padded with zeros to a multiple of 32. bf16
+//! comes in pairs of depth, `[depth / 2][16 columns][2]`: 32 of depth are one AMX tile as `TDPBF16PS` takes it, one
+//! KiB; and for plain vectors one load of 64 bytes widens with a shift and a mask into two vectors. f32 is `[depth][16
+//! columns]`, and so are codes of keys and values.
 
 use std::io;
 

@@ -12,12 +12,14 @@ use crate::error::{Error, Result};
 pub struct Pool {
     /// They pack weights; where there is no crew they run steps too.
     workers: Arc<rayon::ThreadPool>,
-    /// Ours, which run steps with whoever asks for one. Nothing of an embedder's runs on threads that are not in its pool.
+    /// Ours, which run steps with whoever asks for one. Nothing of an embedder's runs on threads that are not in its
+    /// pool.
     crew: Option<Arc<Crew>>,
 }
 
 impl Pool {
-    /// `n_threads` of our own: as many in a rayon pool that packs, and one less that run steps with the caller; those that have nothing to do sleep.
+    /// `n_threads` of our own: as many in a rayon pool that packs, and one less that run steps with the caller; those
+    /// that have nothing to do sleep.
     pub fn new(n_threads: usize) -> Result<Self> {
         let unavailable = |why| Error::Unavailable { what: format!("a pool of {n_threads} threads"), why };
         let workers = rayon::ThreadPoolBuilder::new()
@@ -44,8 +46,8 @@ impl Pool {
         self.workers.install(f)
     }
 
-    /// Runs `f` on this thread or one of the embedder's pool, and its [`for_each_task`] on as many as there are. On threads of our own steps take turns, so `f` must
-    /// not run another.
+    /// Runs `f` on this thread or one of the embedder's pool, and its [`for_each_task`] on as many as there are. On
+    /// threads of our own steps take turns, so `f` must not run another.
     pub fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         match &self.crew {
             Some(crew) => crew.lead(f),
@@ -55,15 +57,16 @@ impl Pool {
     }
 }
 
-/// Runs `task(state, i)` for every `i` below `n_tasks`, each state on one thread at a time. A thread begins with a share of the tasks
-/// that follows from its seat alone, so what it touched in the last region like this is in its caches still; who is done takes from the others'
-/// shares. Within a share tasks begin in ascending order. Allocates nothing. Several threads work within [`Pool::run_step`] alone.
+/// Runs `task(state, i)` for every `i` below `n_tasks`, each state on one thread at a time. A thread begins with a
+/// share of the tasks that follows from its seat alone, so what it touched in the last region like this is in its
+/// caches still; who is done takes from the others' shares. Within a share tasks begin in ascending order. Allocates
+/// nothing. Several threads work within [`Pool::run_step`] alone.
 pub fn for_each_task<S: Send>(states: &mut [S], n_tasks: usize, task: impl Fn(&mut S, usize) + Sync) {
     for_each_task_before(states, n_tasks, task, |_| None);
 }
 
-/// The same. `next(seat)` is what the thread on that seat reads first in the region after this one, if that is known: while the thread waits, it asks
-/// memory for it.
+/// The same. `next(seat)` is what the thread on that seat reads first in the region after this one, if that is known:
+/// while the thread waits, it asks memory for it.
 pub fn for_each_task_before<S: Send>(
     states: &mut [S],
     n_tasks: usize,

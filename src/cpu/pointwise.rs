@@ -108,8 +108,8 @@ fn inverse_rms<I: Isa>(isa: I, x: &[f32], eps: f32) -> I::V {
     isa.splat(1.0 / (isa.reduce_add(squares) / x.len() as f32 + eps).sqrt())
 }
 
-/// The heads of a row of q or k, in place: RMSNorm where the model has it, then RoPE (Su et al. 2021, in Hugging Face's form: element `i` pairs
-/// with `i + head_dim / 2`).
+/// The heads of a row of q or k, in place: RMSNorm where the model has it, then RoPE (Su et al. 2021, in Hugging Face's
+/// form: element `i` pairs with `i + head_dim / 2`).
 pub struct RotateHeads<'a> {
     /// `[n_heads * head_dim]`
     pub x: &'a mut [f32],

@@ -1,83 +1,37 @@
-//! Probabilities over a vocabulary, for whoever draws the next token or scores one: a pass over some 10^5 logits for each row, which at small batches
-//! takes a tenth of a step unless it is done in vectors.
+//! Weights of a vocabulary, for whoever draws the next token or scores one: a pass over some 10^5 logits for each row,
+//! which at small batches takes a tenth of a step unless it is done in vectors.
 
-use super::arch::{self, TableVisitor};
 use super::isa::{Isa, Kernel};
 use super::math::exp;
 
-/// Sums of vectors that are added up in f32 before they go on in f64: few, so that they lose no more than `exp` itself.
+/// Vectors that are added up in f32 before they go on in f64: few, so that they lose no more than `exp` itself.
 const BLOCK: usize = 8 * 16;
 
-/// `exp((logit - max) / temperature)` of logits, on a kernel table.
-pub(crate) struct VocabularyWeights(Box<dyn Fn(Weigh<'_>) -> f64 + Send + Sync>);
-
-impl VocabularyWeights {
-    /// On the kernel table that [`open`](super::open) takes by default.
-    pub(crate) fn new() -> Self {
-        let mut chosen = Chosen { forced: super::forced_table(), weights: None };
-        arch::for_each_table(&mut chosen);
-        if chosen.weights.is_none() {
-            // The variable names a table that is not here: the CPU backend refuses to open, others have no use for it.
-            chosen.forced = None;
-            arch::for_each_table(&mut chosen);
-        }
-        chosen.weights.expect("every machine can run the portable table")
-    }
-
-    /// On this table.
-    pub(crate) fn on<I: Isa>(isa: I) -> Self {
-        Self(Box::new(move |weigh| {
-            let mut sum = 0.0;
-            isa.run(SumOf { weigh, sum: &mut sum });
-            sum
-        }))
-    }
-
-    /// Leaves the weight of each logit in `out`, and answers their sum: a relative error below 4e-7 each, and below 1e-6 of the sum. 0 for what lies more
-    /// than 87.3 temperatures below `max`; NaN, of the sum too, for NaN.
-    ///
-    /// # Panics
-    /// If the lengths differ.
-    pub(crate) fn of(&self, logits: &[f32], max: f32, temperature: f32, out: &mut [f32]) -> f64 {
-        assert_eq!(logits.len(), out.len(), "a weight for each logit");
-        (self.0)(Weigh { logits, max, temperature, out })
-    }
+/// [`Model::weigh`](crate::backend::Model::weigh): a relative error below 4e-7 of each weight and 1e-6 of the sum; 0
+/// for what lies more than 87.3 temperatures below `max`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn weigh<I: Isa>(isa: I, logits: &[f32], max: f32, temperature: f32, out: &mut [f32]) -> f64 {
+    assert_eq!(logits.len(), out.len(), "a weight for each logit");
+    let mut sum = 0.0;
+    isa.run(Weigh { logits, max, temperature, out, sum: &mut sum });
+    sum
 }
 
-/// Takes the first table that is wanted.
-struct Chosen {
-    forced: Option<String>,
-    weights: Option<VocabularyWeights>,
-}
-
-impl TableVisitor for Chosen {
-    fn visit<I: Isa>(&mut self, table: Result<I, String>) {
-        if self.weights.is_none()
-            && let Some(isa) = super::wanted(table, self.forced.as_deref())
-        {
-            self.weights = Some(VocabularyWeights::on(isa));
-        }
-    }
-}
-
-/// What is to be weighed.
+/// The arguments of [`weigh`], and where the sum goes.
 struct Weigh<'a> {
     logits: &'a [f32],
     max: f32,
     temperature: f32,
     out: &'a mut [f32],
+    sum: &'a mut f64,
 }
 
-/// The weights, and their sum.
-struct SumOf<'a, 'b> {
-    weigh: Weigh<'a>,
-    sum: &'b mut f64,
-}
-
-impl<I: Isa> Kernel<I> for SumOf<'_, '_> {
+impl<I: Isa> Kernel<I> for Weigh<'_> {
     #[inline(always)]
     fn run(self, isa: I) {
-        let Weigh { logits, max, temperature, out } = self.weigh;
+        let Weigh { logits, max, temperature, out, .. } = self;
         let (max, temperature) = (isa.splat(max), isa.splat(temperature));
         let weights = |logits: &[f32; 16]| exp(isa, isa.div(isa.sub(isa.load(logits), max), temperature));
         let mut sums = [0f64; 16];
@@ -108,27 +62,33 @@ impl<I: Isa> Kernel<I> for SumOf<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::arch::{TableVisitor, for_each_table};
 
-    /// Every table of this machine.
-    fn all() -> Vec<(&'static str, VocabularyWeights)> {
-        let available = crate::cpu::tables().into_iter().filter(|table| table.available);
-        let weights = available.map(|table| {
-            let mut chosen = Chosen { forced: Some(table.name.into()), weights: None };
-            arch::for_each_table(&mut chosen);
-            (table.name, chosen.weights.expect("an available table"))
-        });
-        weights.collect()
+    /// A check of the weights of one table.
+    type Check = fn(&str, &dyn Fn(&[f32], f32, f32, &mut [f32]) -> f64);
+
+    /// Runs a check on every table of this machine.
+    fn on_every_table(check: Check) {
+        struct Every(Check);
+        impl TableVisitor for Every {
+            fn visit<I: Isa>(&mut self, table: Result<I, String>) {
+                if let Ok(isa) = table {
+                    (self.0)(I::NAME, &|logits, max, temperature, out| weigh(isa, logits, max, temperature, out));
+                }
+            }
+        }
+        for_each_table(&mut Every(check));
     }
 
     #[test]
     fn weights_and_their_sum_are_those_of_the_definition_whatever_the_length() {
-        for (table, weights) in all() {
+        on_every_table(|table, weigh| {
             for n in [1, 15, 16, 17, 127, 128, 129, 1_001, 49_152] {
                 let logits: Vec<f32> = (0..n).map(|i| ((i * 7_919) % 1_000) as f32 / 10.0 - 60.0).collect();
                 let max = logits.iter().copied().fold(f32::MIN, f32::max);
                 for temperature in [1.0, 0.7] {
                     let mut have = vec![f32::NAN; n];
-                    let sum = weights.of(&logits, max, temperature, &mut have);
+                    let sum = weigh(&logits, max, temperature, &mut have);
                     let exact = |logit: f32| f64::from((logit - max) / temperature).exp();
                     let want_sum: f64 = logits.iter().map(|&logit| exact(logit)).sum();
                     assert!((sum / want_sum - 1.0).abs() < 1e-6, "{table}, {n} logits: {sum}, not {want_sum}");
@@ -139,22 +99,22 @@ mod tests {
                     }
                 }
             }
-        }
+        });
     }
 
     #[test]
     fn minus_infinity_weighs_nothing_and_nan_shows() {
-        for (table, weights) in all() {
+        on_every_table(|table, weigh| {
             let mut out = [1.0; 20];
             let mut logits = [f32::NEG_INFINITY; 20];
             logits[18] = 3.0;
-            assert_eq!(weights.of(&logits, 3.0, 1e-30, &mut out), 1.0, "{table}");
+            assert_eq!(weigh(&logits, 3.0, 1e-30, &mut out), 1.0, "{table}");
             assert_eq!(out, std::array::from_fn(|i| f32::from(u8::from(i == 18))), "{table}");
             for at in [0, 19] {
                 let mut broken = logits;
                 broken[at] = f32::NAN;
-                assert!(weights.of(&broken, 3.0, 1.0, &mut out).is_nan(), "{table}");
+                assert!(weigh(&broken, 3.0, 1.0, &mut out).is_nan(), "{table}");
             }
-        }
+        });
     }
 }

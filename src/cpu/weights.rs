@@ -49,7 +49,8 @@ pub struct Layer<W> {
     pub down: W,
 }
 
-/// What the matrices run as when nothing is asked for: bf16 if they all are, else f32, which holds bf16 and f16 exactly.
+/// What the matrices run as when nothing is asked for: bf16 if they all are, else f32, which holds bf16 and f16
+/// exactly.
 pub fn natural_dtype(config: &ModelConfig, source: &dyn WeightSource) -> Result<WeightDtype> {
     for tensor in tensors::expected(config).iter().filter(|t| t.k > 1) {
         if source.dtype(&tensor.name)? != Dtype::Bf16 {

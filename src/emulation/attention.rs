@@ -30,7 +30,8 @@ pub struct Attention<'a> {
     pub window: Option<usize>,
 }
 
-/// What a query has gathered: the largest score in units of ln 2, and relative to it the sum of `2^score` and of `2^score` times value.
+/// What a query has gathered: the largest score in units of ln 2, and relative to it the sum of `2^score` and of
+/// `2^score` times value.
 struct State {
     max: f32,
     sum: f32,

@@ -1,10 +1,12 @@
-//! What each kernel table computes, bit for bit, in plain scalar Rust: the numerics contract (DESIGN.md, "Same bits") written out
-//! once more, without blocking, packing, pages or threads.
+//! What each kernel table computes, bit for bit, in plain scalar Rust: the numerics contract (DESIGN.md, "Same bits")
+//! written out once more, without blocking, packing, pages or threads.
 //!
-//! [`reference`](crate::reference) says what is right; this says which of the many roundings of it a table gives. So tests ask a table for
-//! equality, on machines that have its instruction set, and anyone can compute its bits on a machine that has not.
+//! [`reference`](crate::reference) says what is right; this says which of the many roundings of it a table gives. So
+//! tests ask a table for equality, on machines that have its instruction set, and anyone can compute its bits on a
+//! machine that has not.
 //!
-//! Inputs are ordinary arrays and shapes that disagree panic, as in the reference. Not every payload of a NaN is promised.
+//! Inputs are ordinary arrays and shapes that disagree panic, as in the reference. Not every payload of a NaN is
+//! promised.
 
 mod attention;
 mod dots;

@@ -1,4 +1,5 @@
-//! The operations other than attention. Vectors have [`REDUCE_LANES`] lanes, products a depth that is a multiple of [`TILE_DEPTH`].
+//! The operations other than attention. Vectors have [`REDUCE_LANES`] lanes, products a depth that is a multiple of
+//! [`TILE_DEPTH`].
 
 use half::bf16;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut3, s};
@@ -10,8 +11,8 @@ use crate::spec::contract::{REDUCE_LANES, TILE_DEPTH};
 use crate::spec::{RopeConfig, WeightDtype};
 
 impl Arithmetic {
-    /// `out[m, n] = sum_k x[m, k] w[n, k] + bias[n]`, as [`reference::matmul`](crate::reference::matmul), on weights that are rounded or quantised
-    /// to `dtype` first.
+    /// `out[m, n] = sum_k x[m, k] w[n, k] + bias[n]`, as [`reference::matmul`](crate::reference::matmul), on weights
+    /// that are rounded or quantised to `dtype` first.
     ///
     /// # Panics
     /// If K or N disagree, or K has no groups of the type's length.
@@ -79,8 +80,8 @@ impl Arithmetic {
         out
     }
 
-    /// Rotary position embedding of `x[n_tokens, n_heads, head_dim]` in place, as [`reference::rope`](crate::reference::rope); the same on every
-    /// table.
+    /// Rotary position embedding of `x[n_tokens, n_heads, head_dim]` in place, as
+    /// [`reference::rope`](crate::reference::rope); the same on every table.
     ///
     /// # Panics
     /// If there are not as many positions as tokens.
@@ -140,7 +141,8 @@ impl Arithmetic {
 /// 1.5 * 2^23 + 127
 const ROUND_AND_BIAS: f32 = 12_583_039.0;
 
-/// Folds element `i` into lane `i % REDUCE_LANES` by `add(lane, element)`, then the upper half of the lanes onto the lower until one is left.
+/// Folds element `i` into lane `i % REDUCE_LANES` by `add(lane, element)`, then the upper half of the lanes onto the
+/// lower until one is left.
 pub(super) fn reduce(row: impl Iterator<Item = f32>, add: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; REDUCE_LANES];
     for (i, x) in row.enumerate() {

@@ -1,4 +1,5 @@
-//! Quantised groups, and products with quantised weights: integers by groups, and floats in the contract's order around them.
+//! Quantised groups, and products with quantised weights: integers by groups, and floats in the contract's order around
+//! them.
 
 use half::bf16;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};

@@ -10,8 +10,9 @@ use crate::spec::tensors::{EMBEDDING, FINAL_NORM, LM_HEAD, layer, part};
 use crate::spec::{KvDtype, ModelConfig, TokenId, WeightDtype, WeightSource};
 
 impl Arithmetic {
-    /// The logits of every position of `tokens`, `[n_tokens][vocab]`, from an empty context, as [`reference::step`](crate::reference::step).
-    /// The matrices of the layers run as `dtype`, the output matrix as [`WeightDtype::of_head`] says; keys and values are stored as `kv`.
+    /// The logits of every position of `tokens`, `[n_tokens][vocab]`, from an empty context, as
+    /// [`reference::step`](crate::reference::step). The matrices of the layers run as `dtype`, the output matrix as
+    /// [`WeightDtype::of_head`] says; keys and values are stored as `kv`.
     ///
     /// # Errors
     /// [`Error::Vocabulary`] for a token outside the vocabulary, and whatever the weights fail with.

@@ -74,7 +74,8 @@ impl EngineBuilder {
         self
     }
 
-    /// What the matrices run as; `None`, the default, is bf16 where all of them are stored so, else f32, which loses nothing.
+    /// What the matrices run as; `None`, the default, is bf16 where all of them are stored so, else f32, which loses
+    /// nothing.
     pub fn weights(mut self, dtype: Option<WeightDtype>) -> Self {
         self.weights = dtype;
         self
@@ -86,7 +87,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Bytes for keys and values. By default room for 4 contexts of the model's full length, or a quarter of the memory if that is less.
+    /// Bytes for keys and values. By default room for 4 contexts of the model's full length, or a quarter of the memory
+    /// if that is less.
     pub fn kv_budget_bytes(mut self, bytes: u64) -> Self {
         self.kv_budget_bytes = Some(bytes);
         self
@@ -98,7 +100,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Most rows of a step, at least 2; 512 by default. Longer steps prefill faster, shorter ones let decoding sessions move more often.
+    /// Most rows of a step, at least 2; 512 by default. Longer steps prefill faster, shorter ones let decoding sessions
+    /// move more often.
     pub fn max_step_tokens(mut self, n: usize) -> Self {
         self.max_step_tokens = Some(n);
         self
@@ -114,8 +117,8 @@ impl EngineBuilder {
     /// Loads the model and starts the scheduler.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a budget below one page and for what does not fit together, [`Error::Model`] for a folder that cannot be
-    /// run, [`Error::Unavailable`] for a backend that this machine does not have.
+    /// [`Error::Argument`] for a budget below one page and for what does not fit together, [`Error::Model`] for a
+    /// folder that cannot be run, [`Error::Unavailable`] for a backend that this machine does not have.
     pub fn build(mut self) -> Result<Engine> {
         let source = self.source.take();
         let model_dir = if let Some(Source::Dir(dir)) = &source { Some(dir.clone()) } else { None };

@@ -33,8 +33,8 @@ impl Inner {
 }
 
 impl Emitter {
-    /// The text that becomes visible with `token`, which ends the generation if there is an `end`. With `matching`, stop strings
-    /// count, and if one is complete it is the end.
+    /// The text that becomes visible with `token`, which ends the generation if there is an `end`. With `matching`,
+    /// stop strings count, and if one is complete it is the end.
     pub(super) fn emit(&mut self, token: TokenId, end: Option<&FinishReason>, matching: bool) -> Result<Visible> {
         let mut visible = match end {
             Some(FinishReason::EndToken | FinishReason::StopToken(_)) => Visible::default(),

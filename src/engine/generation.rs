@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 
 /// A running generation: an iterator over its tokens, ended by `None`, or by one error and then `None`.
 ///
-/// It runs ahead of its reader by up to 64 tokens, then waits, and holds up nobody else. Dropping it stops it, within the step
-/// that is running; the context then ends with the last token that was read.
+/// It runs ahead of its reader by up to 64 tokens, then waits, and holds up nobody else. Dropping it stops it, within
+/// the step that is running; the context then ends with the last token that was read.
 pub struct Generation<'s> {
     session: &'s mut Session,
     events: Receiver<Event>,
@@ -28,7 +28,8 @@ impl<'s> Generation<'s> {
         Self { session, events, emitter, finish_reason: None, error: None, ended: false }
     }
 
-    /// Why it ended; `None` while it runs, and after an error that is neither [`Error::Cancelled`] nor [`Error::Deadline`].
+    /// Why it ended; `None` while it runs, and after an error that is neither [`Error::Cancelled`] nor
+    /// [`Error::Deadline`].
     pub fn finish_reason(&self) -> Option<FinishReason> {
         self.finish_reason.clone()
     }

@@ -1,5 +1,5 @@
-//! Sessions on a model: an [`Engine`] owns the model, the KV pages and one scheduler thread; a [`Session`] is a context that
-//! grows, forks and goes back, and never computes a token twice.
+//! Sessions on a model: an [`Engine`] owns the model, the KV pages and one scheduler thread; a [`Session`] is a context
+//! that grows, forks and goes back, and never computes a token twice.
 //!
 //! ```
 //! # fn chat(engine: longhaul::engine::Engine) -> longhaul::Result<()> {
@@ -20,27 +20,29 @@
 //!
 //! # Who moves
 //!
-//! All that is pending is computed in steps that many sessions share: one row of every generation past its prompt, and chunks of
-//! prompts. While somebody decodes, prompts get a quarter of a step's rows, so that nobody stalls behind a long one; they share it
-//! evenly. None of that shows in the results: a token's logits depend on the tokens before it alone.
+//! All that is pending is computed in steps that many sessions share: one row of every generation past its prompt, and
+//! chunks of prompts. While somebody decodes, prompts get a quarter of a step's rows, so that nobody stalls behind a
+//! long one; they share it evenly. None of that shows in the results: a token's logits depend on the tokens before it
+//! alone.
 //!
-//! Prompts are first looked up among what the tenant's sessions have computed, live ones included, to the token ([`crate::kv`]). Two
-//! sessions that start with the same prompt at the same time compute it once.
+//! Prompts are first looked up among what the tenant's sessions have computed, live ones included, to the token
+//! ([`crate::kv`]). Two sessions that start with the same prompt at the same time compute it once.
 //!
 //! # Who waits
 //!
-//! A generation whose reader is 64 tokens behind pauses, and it alone. Nobody waits for pages: retained ones are evicted at
-//! once, and live sessions do not give up theirs when a request ends, only when somebody drops or rewinds them, which may be the very caller
-//! who waits. So a request that needs a page when all are live fails at once with [`Error::KvExhausted`]; a prompt gives
-//! back what it had got, a generation keeps what was read, and the session can be rewound, retried or dropped. Generations do not reserve
-//! pages ahead, so a pool that is just full enough may fail one of them midway.
+//! A generation whose reader is 64 tokens behind pauses, and it alone. Nobody waits for pages: retained ones are
+//! evicted at once, and live sessions do not give up theirs when a request ends, only when somebody drops or rewinds
+//! them, which may be the very caller who waits. So a request that needs a page when all are live fails at once with
+//! [`Error::KvExhausted`]; a prompt gives back what it had got, a generation keeps what was read, and the session can
+//! be rewound, retried or dropped. Generations do not reserve pages ahead, so a pool that is just full enough may fail
+//! one of them midway.
 //!
 //! # What fails alone
 //!
-//! A step that fails or panics fails the requests that it served, with [`Error::Step`]. What their sessions had before is intact, since
-//! a step writes behind it only. Logits that are not numbers fail the one request whose they are, and what it computed since its
-//! logits were last sound is forgotten. Sampling options that leave no token to draw end their generation with
-//! [`Error::Argument`], and what it computed stays. Every other session goes on.
+//! A step that fails or panics fails the requests that it served, with [`Error::Step`]. What their sessions had before
+//! is intact, since a step writes behind it only. Logits that are not numbers fail the one request whose they are, and
+//! what it computed since its logits were last sound is forgotten. Sampling options that leave no token to draw end
+//! their generation with [`Error::Argument`], and what it computed stays. Every other session goes on.
 
 mod budget;
 mod builder;
@@ -123,7 +125,8 @@ impl Engine {
         self.inner.shared.stats()
     }
 
-    /// SHA-256 of the weights, in hexadecimal; `None` if they did not come from files. The first call reads all of them.
+    /// SHA-256 of the weights, in hexadecimal; `None` if they did not come from files. The first call reads all of
+    /// them.
     ///
     /// # Errors
     /// Those of opening and reading the model folder.

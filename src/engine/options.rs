@@ -126,8 +126,9 @@ impl Sampling {
 pub struct Generated {
     /// The token; it stands in the session's context. The end or stop token that ends the generation is among them.
     pub token: TokenId,
-    /// The characters that became visible with it, `None` without a tokenizer. Never a part of a character, nor of a stop
-    /// string: they are held back until it is clear what they are, so a token may show nothing and a later one more.
+    /// The characters that became visible with it, `None` without a tokenizer. Never a part of a character, nor of a
+    /// stop string: they are held back until it is clear what they are, so a token may show nothing and a later one
+    /// more.
     pub text: Option<String>,
     /// `ln p(token | context)` under the model, before penalty, temperature and truncation.
     pub logprob: f32,

@@ -59,7 +59,8 @@ impl Scheduler {
         }
     }
 
-    /// Shares `budget` rows evenly among the chosen prompts, the shortest first so that what it leaves goes to the others.
+    /// Shares `budget` rows evenly among the chosen prompts, the shortest first so that what it leaves goes to the
+    /// others.
     fn plan_prompts(&mut self, mut budget: usize) {
         self.prompts.sort_unstable();
         for i in 0..self.prompts.len() {
@@ -69,8 +70,8 @@ impl Scheduler {
         }
     }
 
-    /// Logits that a chosen prompt may ask for. Scores want one for each row and share what there is, but for one that each generation behind them
-    /// wants for its prompt's end.
+    /// Logits that a chosen prompt may ask for. Scores want one for each row and share what there is, but for one that
+    /// each generation behind them wants for its prompt's end.
     fn logit_room(&self, prompt_idx: usize) -> usize {
         let room = self.model.options().max_logit_rows - self.batch.logit_rows.len();
         let (_, idx) = self.prompts[prompt_idx];
@@ -82,7 +83,8 @@ impl Scheduler {
         room.saturating_sub(n_generations).max(1).div_ceil(n_scores).min(room)
     }
 
-    /// Puts up to `max_rows` rows of a request into the batch, and asks for up to `logit_room` of their logits. Returns how many rows; none if it has to end.
+    /// Puts up to `max_rows` rows of a request into the batch, and asks for up to `logit_room` of their logits. Returns
+    /// how many rows; none if it has to end.
     fn place(&mut self, idx: usize, max_rows: usize, logit_room: usize) -> usize {
         let request = &self.running[idx];
         let n_rows = rows_within(request, max_rows, logit_room, self.shared.info.page_len);

@@ -10,8 +10,8 @@
 //! ends. Who finds no room is among the first of the next steps, because the start of the round moves on with every
 //! step. Numerics allow all that: a row's bits depend on the tokens before it and on nothing else (law 1).
 //!
-//! Two prompts that agree so far and go on alike are not computed twice: the later one waits for the other's step, and finds its pages
-//! in the prefix index.
+//! Two prompts that agree so far and go on alike are not computed twice: the later one waits for the other's step, and
+//! finds its pages in the prefix index.
 //!
 //! Who waits and what fails alone is told to users, in [`engine`](super).
 
@@ -74,7 +74,7 @@ impl Scheduler {
             planned: Vec::new(),
             prompts: Vec::new(),
             logits: Logits::new(),
-            sampler: Sampler::new(),
+            sampler: Sampler::default(),
             turn: 0,
         }
     }
@@ -171,7 +171,8 @@ impl Scheduler {
 
 /// Runs a backend's code; a panic in it becomes an [`Error::Step`].
 pub(super) fn guarded<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
-    // What a panic may leave half done are slots behind the committed contexts and scratch memory, both written before they are read.
+    // What a panic may leave half done are slots behind the committed contexts and scratch memory, both written before
+    // they are read.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

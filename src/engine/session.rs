@@ -15,13 +15,15 @@ use super::usage::Usage;
 use crate::error::{Error, Result};
 use crate::spec::TokenId;
 
-/// One context on an engine. Requests on it run one at a time; sessions on one engine run side by side, from any threads.
+/// One context on an engine. Requests on it run one at a time; sessions on one engine run side by side, from any
+/// threads.
 ///
-/// Appending only queues; the next [`prefill`](Self::prefill), [`score`](Self::score) or [`generate`](Self::generate) computes what is
-/// pending and not found in the prefix index. Dropping the session gives its pages back: with a prefix cache they are
-/// retained until someone needs the room, without one they are free.
+/// Appending only queues; the next [`prefill`](Self::prefill), [`score`](Self::score) or [`generate`](Self::generate)
+/// computes what is pending and not found in the prefix index. Dropping the session gives its pages back: with a prefix
+/// cache they are retained until someone needs the room, without one they are free.
 ///
-/// A request that fails leaves the session as it was before, short of what it computed on the way; it can be tried again.
+/// A request that fails leaves the session as it was before, short of what it computed on the way; it can be tried
+/// again.
 pub struct Session {
     pub(super) engine: Arc<Inner>,
     pub(super) context: Context,
@@ -40,8 +42,8 @@ pub struct Canceller {
 }
 
 impl Canceller {
-    /// Ends the request that is running now, if any, with [`Error::Cancelled`]; the session stays usable. What a step has computed by then
-    /// stays in the context.
+    /// Ends the request that is running now, if any, with [`Error::Cancelled`]; the session stays usable. What a step
+    /// has computed by then stays in the context.
     pub fn cancel(&self) {
         self.control.cancelled.store(true, SeqCst);
         // An engine that is gone has no running request.
@@ -89,8 +91,8 @@ impl Session {
     /// Appends `tokens` and tells `ln p(token | all before it)` of each. Needs a token of context before them.
     ///
     /// # Errors
-    /// Those of [`append_tokens`](Self::append_tokens) and [`prefill`](Self::prefill), and [`Error::Argument`] on an empty context.
-    /// The context is as before then.
+    /// Those of [`append_tokens`](Self::append_tokens) and [`prefill`](Self::prefill), and [`Error::Argument`] on an
+    /// empty context. The context is as before then.
     pub fn score(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>> {
         let len = self.len();
         if len == 0 {
@@ -108,8 +110,8 @@ impl Session {
         scored
     }
 
-    /// Starts a generation at once: computes what is pending, then draws tokens behind it. They become part of the context as they are
-    /// read; the last one is pending, for the next request to compute.
+    /// Starts a generation at once: computes what is pending, then draws tokens behind it. They become part of the
+    /// context as they are read; the last one is pending, for the next request to compute.
     ///
     /// # Errors
     /// [`Error::Argument`] for an empty context or options that make no sense, [`Error::ContextLength`] if there is no
@@ -138,8 +140,8 @@ impl Session {
         Ok(Generation::new(self, events, for_reader))
     }
 
-    /// A second session with the same context: `O(pages)` integers, whatever the engine is doing. No page is copied until one of the
-    /// two writes, and then only the last one, if it is partly filled.
+    /// A second session with the same context: `O(pages)` integers, whatever the engine is doing. No page is copied
+    /// until one of the two writes, and then only the last one, if it is partly filled.
     ///
     /// # Errors
     /// None so far: it succeeds also on an engine that is shut down, whose sessions can still be read and dropped.

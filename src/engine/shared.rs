@@ -45,7 +45,8 @@ impl Shared {
         Self { info, counters: Counters::default(), kv }
     }
 
-    /// The page cache, for a few integer operations. A thread that panicked with it has at worst lost pages, so its poison is ignored.
+    /// The page cache, for a few integer operations. A thread that panicked with it has at worst lost pages, so its
+    /// poison is ignored.
     pub(super) fn kv(&self) -> MutexGuard<'_, PageCache> {
         self.kv.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,5 @@
-//! Reductions over a row of logits or of their weights, in 16 interleaved lanes so that the compiler makes vectors of them. Their order is fixed.
+//! Reductions over a row of logits or of their weights, in 16 interleaved lanes so that the compiler makes vectors of
+//! them. Their order is fixed.
 
 use crate::error::{Error, Result};
 
@@ -15,7 +16,8 @@ pub(super) struct Norm {
 }
 
 impl Norm {
-    /// Of the logits that draw the token at `position`: the largest, and the sum of `exp(logit - max)`, which `sum` takes where that is a number.
+    /// Of the logits that draw the token at `position`: the largest, and the sum of `exp(logit - max)`, which `sum`
+    /// takes where that is a number.
     ///
     /// # Errors
     /// [`Error::Step`] if a logit is NaN or infinite above, or all are minus infinity: the model's numbers broke.

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use super::options::{FinishReason, Generated};
 use super::request::{Generating, Request, Work};
-use super::sampler::{Row, Sampler};
+use super::sampler::{Row, Sampler, Weigh};
 use super::scheduler::{Planned, Scheduler, guarded};
+use crate::backend::Model;
 use crate::error::{Error, Result};
 use crate::spec::Logits;
 
@@ -64,7 +65,7 @@ impl Scheduler {
         let request = &mut self.running[planned.request_idx];
         let n_computed = planned.kv_len - request.context.table.len();
         let decoding = request.is_decoding();
-        let drawn = judge(request, &planned, &self.logits, &mut self.sampler);
+        let drawn = judge(request, &planned, &self.logits, &mut self.sampler, &*self.model);
         let context = &mut request.context;
         let mut kv = self.shared.kv();
         if let Err(error @ Error::Step(_)) = drawn {
@@ -110,28 +111,35 @@ fn judge(
     planned: &Planned,
     logits: &Logits,
     sampler: &mut Sampler,
+    model: &dyn Model,
 ) -> Result<Option<(u32, f32)>> {
     let tokens = &request.context.tokens;
     let first_position = request.wanted.end.min(planned.kv_len) - planned.n_logit_rows;
+    let weigh: Weigh<'_> = &|logits, max, temperature, out| model.weigh(logits, max, temperature, out);
     let mut drawn = None;
     for i in 0..planned.n_logit_rows {
         let row = logits.row(planned.first_logit_row + i);
         let next = first_position + i + 1;
         match &mut request.work {
             Work::Prefill => {}
-            Work::Score(logprobs) => logprobs.push(sampler.score(row, next, tokens[next])?),
+            Work::Score(logprobs) => {
+                let row = Row { logits: row, context: &tokens[..next], banned: &[], weigh };
+                logprobs.push(sampler.score(row, tokens[next])?);
+            }
             Work::Generate(generating) => {
                 let Generating { options, final_tokens, .. } = &**generating;
                 let too_early = request.usage.generated_tokens < options.min_tokens;
                 let banned = if too_early { final_tokens.as_slice() } else { &[] };
-                drawn = Some(sampler.draw(Row { logits: row, context: tokens, banned }, &options.sampling)?);
+                let row = Row { logits: row, context: tokens, banned, weigh };
+                drawn = Some(sampler.draw(row, &options.sampling)?);
             }
         }
     }
     Ok(drawn)
 }
 
-/// Appends a drawn token, sends it, and tells whether and why the generation ends. Where its text cannot be made it is not appended.
+/// Appends a drawn token, sends it, and tells whether and why the generation ends. Where its text cannot be made it is
+/// not appended.
 fn advance(request: &mut Request, mut generated: Generated, max_len: usize) -> Result<Option<Option<FinishReason>>> {
     let Work::Generate(generating) = &mut request.work else { unreachable!("only generations draw") };
     let (token, usage, tokens) = (generated.token, &mut request.usage, &mut request.context.tokens);

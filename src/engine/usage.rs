@@ -24,7 +24,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Adds a request's counts and times to a total. The total keeps the first request's time to first token, and no token times.
+    /// Adds a request's counts and times to a total. The total keeps the first request's time to first token, and no
+    /// token times.
     pub fn add(&mut self, request: &Usage) {
         self.prompt_tokens += request.prompt_tokens;
         self.cached_tokens += request.cached_tokens;

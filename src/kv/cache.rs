@@ -65,8 +65,8 @@ impl PageCache {
         }
     }
 
-    /// Lets `table` have all that has been computed of `tokens`, which is its context as it should become: extends it as far as the
-    /// index knows the tokens behind its own. Returns by how many tokens it grew.
+    /// Lets `table` have all that has been computed of `tokens`, which is its context as it should become: extends it
+    /// as far as the index knows the tokens behind its own. Returns by how many tokens it grew.
     pub fn reuse(&mut self, table: &mut PageTable, tokens: &[TokenId]) -> usize {
         let Some(mut node) = table.cursor.as_ref().map(|c| c.node) else { return 0 };
         let before = table.len;
@@ -88,8 +88,9 @@ impl PageCache {
         table.len - before
     }
 
-    /// Makes the slots of positions `table.len()..len` writable: finds pages for them, evicting what is retained, and frees
-    /// the page of the first of them from other readers. The returned copy has to be made before anything is written. All or nothing.
+    /// Makes the slots of positions `table.len()..len` writable: finds pages for them, evicting what is retained, and
+    /// frees the page of the first of them from other readers. The returned copy has to be made before anything is
+    /// written. All or nothing.
     ///
     /// # Errors
     /// [`Error::KvExhausted`] if live tables hold too many pages; the table is as before.
@@ -128,8 +129,8 @@ impl PageCache {
         }))
     }
 
-    /// Cuts the table to its first `len` tokens and gives back every page behind them, reserved ones too. A `len` beyond the end
-    /// only gives back what is reserved.
+    /// Cuts the table to its first `len` tokens and gives back every page behind them, reserved ones too. A `len`
+    /// beyond the end only gives back what is reserved.
     pub fn truncate(&mut self, table: &mut PageTable, len: usize) {
         let (old_idx, len) = (table.len / self.page_len, len.min(table.len));
         table.len = len;

@@ -1,4 +1,5 @@
-//! The prefix index: for each tenant a tree of page-sized runs of tokens, and the order in which its leaves may be evicted.
+//! The prefix index: for each tenant a tree of page-sized runs of tokens, and the order in which its leaves may be
+//! evicted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -119,7 +120,8 @@ impl PrefixIndex {
         self.node_of(page).map_or(0, |node| self.run(node).len())
     }
 
-    /// The child of `parent` whose run has the longest common prefix with `run`, and the length of that, which is at least 1.
+    /// The child of `parent` whose run has the longest common prefix with `run`, and the length of that, which is at
+    /// least 1.
     pub(super) fn closest_child(&self, parent: NodeId, run: &[TokenId]) -> Option<(NodeId, usize)> {
         let children = &self.node(parent).children;
         let at = self.place_among(children, run);
@@ -260,7 +262,8 @@ fn common_prefix(a: &[TokenId], b: &[TokenId]) -> usize {
 
 #[cfg(test)]
 impl PrefixIndex {
-    /// Checks every node against invariants 3 and 5 and hands `(tenant, path, page)` to `see`; `held` tells whether a table holds a page.
+    /// Checks every node against invariants 3 and 5 and hands `(tenant, path, page)` to `see`; `held` tells whether a
+    /// table holds a page.
     pub(super) fn audit(&self, held: impl Fn(PageId) -> bool, mut see: impl FnMut(&str, &[TokenId], PageId)) {
         let (mut n_evictable, mut n_nodes) = (0, self.vacant.len());
         for (name, tenant) in &self.tenants {

@@ -14,7 +14,8 @@ pub struct Inspection {
     pub passed_over: Vec<Attempt>,
     /// Its version.
     pub version: Version,
-    /// The release of the SDK that it belongs to, if its interface is one that is tested here (against a stand-in, not on hardware).
+    /// The release of the SDK that it belongs to, if its interface is one that is tested here (against a stand-in, not
+    /// on hardware).
     pub sdk: Option<&'static str>,
     /// Its asynchronous interface, which is not used yet.
     pub async_abi: AsyncAbi,
@@ -26,7 +27,8 @@ pub struct Inspection {
     pub total_cores: Result<u32, String>,
     /// Logical cores that this process would get, or why the library does not tell.
     pub visible_cores: Result<u32, String>,
-    /// Device memory of each of these, or why the library does not tell: it needs not, before the runtime is initialised.
+    /// Device memory of each of these, or why the library does not tell: it needs not, before the runtime is
+    /// initialised.
     pub memory: Result<Vec<MemoryStats>, String>,
 }
 

@@ -48,9 +48,10 @@ pub fn step(
     Ok(matmul(x.view(), head.view(), None).rows().into_iter().map(|row| row.to_vec()).collect())
 }
 
-/// `x[n_tokens, n_kv_heads, head_dim]` as a KV cache of `dtype` holds it; `None` is `x` itself. Rounds to f32 on the way, as a backend that computes in
-/// f32 does. With [`KvDtype::Int8`] the elements of one token and head are `scale * round(x * (127 / a))`, where `a = max |x|` and `scale = a / 127` are
-/// f32; 0 where `a` is below 2^-100, and NaN where an element is not finite.
+/// `x[n_tokens, n_kv_heads, head_dim]` as a KV cache of `dtype` holds it; `None` is `x` itself. Rounds to f32 on the
+/// way, as a backend that computes in f32 does. With [`KvDtype::Int8`] the elements of one token and head are `scale *
+/// round(x * (127 / a))`, where `a = max |x|` and `scale = a / 127` are f32; 0 where `a` is below 2^-100, and NaN where
+/// an element is not finite.
 pub fn stored(mut x: Array3<f64>, dtype: Option<KvDtype>) -> Array3<f64> {
     match dtype {
         None => {}

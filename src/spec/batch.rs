@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 ///
 /// Sequence `s` owns rows `row_offsets[s]..row_offsets[s + 1]` of `tokens`; its first row stands at position
 /// `starts[s]` of its context, and `pages[page_offsets[s]..page_offsets[s + 1]]` are the pages of the whole context,
-/// those that this step writes included. After the step its context is `starts[s] + rows` tokens long. A page that a step writes
-/// belongs to one sequence alone; pages that are only read may be shared.
+/// those that this step writes included. After the step its context is `starts[s] + rows` tokens long. A page that a
+/// step writes belongs to one sequence alone; pages that are only read may be shared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StepBatch {
     /// `[n_tokens]` the tokens to append.
@@ -169,8 +169,9 @@ impl<'a> Ragged<'a> {
         Ok(())
     }
 
-    /// That no page is written in two places: two threads would write one slot. (A page that one sequence writes and another reads gives the
-    /// reader garbage, and nothing worse.) A step writes few pages, so all pairs are compared, without memory for it.
+    /// That no page is written in two places: two threads would write one slot. (A page that one sequence writes and
+    /// another reads gives the reader garbage, and nothing worse.) A step writes few pages, so all pairs are compared,
+    /// without memory for it.
     fn check_written_once(&self, page_len: usize) -> Result<()> {
         let written = || (0..self.n_seqs()).flat_map(|seq| self.written_pages(seq, page_len));
         for (i, page) in written().enumerate() {

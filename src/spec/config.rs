@@ -112,7 +112,8 @@ impl ModelConfig {
     /// Whether a forward pass can be made of these numbers. A configuration that was read from a folder is sound.
     ///
     /// # Errors
-    /// [`Error::Argument`] where a dimension is zero, KV heads do not divide the query heads, or a head is odd, which RoPE cannot rotate.
+    /// [`Error::Argument`] where a dimension is zero, KV heads do not divide the query heads, or a head is odd, which
+    /// RoPE cannot rotate.
     pub fn validate(&self) -> Result<()> {
         let Self { d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff, vocab, max_len, .. } = *self;
         let dimensions = [

@@ -6,7 +6,8 @@ pub const PANEL_COLS: usize = 16;
 /// Depth of a packed tile: K is padded with zeros to a multiple of it. 32 bf16 make one 64-byte AMX tile row.
 pub const TILE_DEPTH: usize = 32;
 
-/// Tokens of a KV page: those of a chunk, so that a chunk's keys, and its values, lie in one run of memory whichever pages a sequence got.
+/// Tokens of a KV page: those of a chunk, so that a chunk's keys, and its values, lie in one run of memory whichever
+/// pages a sequence got.
 pub const PAGE_LEN: usize = CHUNK_LEN;
 
 /// Attention folds the context in chunks `[i * CHUNK_LEN, (i + 1) * CHUNK_LEN)` at absolute positions: each starts from

@@ -24,8 +24,8 @@ impl KvSpec {
         2 * self.n_layers * self.n_kv_heads * self.dtype.head_bytes(self.head_dim)
     }
 
-    /// Checks the arguments of [`KvPages::append`](crate::backend::KvPages::append): the shapes of keys and values, and slots of a pool of
-    /// `(n_pages, page_len)`.
+    /// Checks the arguments of [`KvPages::append`](crate::backend::KvPages::append): the shapes of keys and values, and
+    /// slots of a pool of `(n_pages, page_len)`.
     ///
     /// # Errors
     /// [`Error::Argument`], or [`Error::Page`] for a slot that there is not.
@@ -85,8 +85,8 @@ pub struct AttentionArgs<'a> {
     pub layer: usize,
     /// `[n_tokens, n_heads, head_dim]` queries, RoPE applied; head `h` reads KV head `h / (n_heads / n_kv_heads)`.
     pub q: ArrayView3<'a, f32>,
-    /// Which rows belong to which sequence, where they stand, and where its pages are. The keys and values of the rows themselves have
-    /// been appended before.
+    /// Which rows belong to which sequence, where they stand, and where its pages are. The keys and values of the rows
+    /// themselves have been appended before.
     pub ragged: Ragged<'a>,
     /// Factor on the scores, usually `1 / sqrt(head_dim)`.
     pub scale: f32,

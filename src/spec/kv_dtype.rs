@@ -8,7 +8,8 @@ pub enum KvDtype {
     /// The upper half of an f32.
     #[default]
     Bf16,
-    /// 8 bits, symmetric: `x = scale * code` with codes from -127 to 127 and one f32 scale for each token's key of a head, and one for its value.
+    /// 8 bits, symmetric: `x = scale * code` with codes from -127 to 127 and one f32 scale for each token's key of a
+    /// head, and one for its value.
     Int8,
 }
 

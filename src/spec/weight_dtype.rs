@@ -4,9 +4,11 @@ use super::contract::{INT4_GROUP_LEN, MAX_GROUP_LEN, TILE_DEPTH};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 
-/// What a weight matrix runs as, which also settles what its left operand is rounded or quantised to (DESIGN.md, "Same bits").
+/// What a weight matrix runs as, which also settles what its left operand is rounded or quantised to (DESIGN.md, "Same
+/// bits").
 ///
-/// A group is a run of consecutive inputs of one output; groups start at multiples of their length, the last may be shorter.
+/// A group is a run of consecutive inputs of one output; groups start at multiples of their length, the last may be
+/// shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WeightDtype {
     /// IEEE 754 binary32.
@@ -18,7 +20,8 @@ pub enum WeightDtype {
         /// Inputs that share a scale, a multiple of 32; `None` for all inputs of an output channel.
         group_len: Option<usize>,
     },
-    /// 4 bits, asymmetric: `w = scale * code + minimum` with codes from 0 to 15, and scale and minimum in bf16 for each group of 32 inputs.
+    /// 4 bits, asymmetric: `w = scale * code + minimum` with codes from 0 to 15, and scale and minimum in bf16 for each
+    /// group of 32 inputs.
     Int4,
 }
 
@@ -38,8 +41,8 @@ impl WeightDtype {
         }
     }
 
-    /// What the output matrix of a model runs as, and with it a tied embedding, when the layers run as `self`: 8 bits where they have 4, since 4 bits
-    /// cost the most there (BENCHMARKS.md has the figures).
+    /// What the output matrix of a model runs as, and with it a tied embedding, when the layers run as `self`: 8 bits
+    /// where they have 4, since 4 bits cost the most there (BENCHMARKS.md has the figures).
     pub const fn of_head(self) -> Self {
         match self {
             Self::Int4 => Self::INT8,
@@ -47,7 +50,8 @@ impl WeightDtype {
         }
     }
 
-    /// What the rows of an embedding are stored as that is no output matrix: it is looked up and never multiplied, so it need not be small.
+    /// What the rows of an embedding are stored as that is no output matrix: it is looked up and never multiplied, so
+    /// it need not be small.
     pub const fn table(self) -> Dtype {
         match self {
             Self::F32 => Dtype::F32,

@@ -55,7 +55,8 @@ pub trait WeightSource: Sync {
     }
 }
 
-/// A source of which every tensor is held against a configuration when it is asked for: what backends read, since kernels rest on the shapes.
+/// A source of which every tensor is held against a configuration when it is asked for: what backends read, since
+/// kernels rest on the shapes.
 pub struct CheckedWeights<'a> {
     source: &'a dyn WeightSource,
     specs: HashMap<String, TensorSpec>,
@@ -71,8 +72,8 @@ impl<'a> CheckedWeights<'a> {
     /// The tensor `name`, of the shape that the configuration asks for.
     ///
     /// # Errors
-    /// [`Error::Argument`] where it has another, or not as many bytes as its shape and type want, or where the configuration has no such tensor; and
-    /// those of [`WeightSource::tensor`].
+    /// [`Error::Argument`] where it has another, or not as many bytes as its shape and type want, or where the
+    /// configuration has no such tensor; and those of [`WeightSource::tensor`].
     pub fn tensor<'b>(&'b self, name: &'b str) -> Result<WeightView<'b>> {
         let spec = self.specs.get(name).ok_or_else(|| Error::argument(format!("no tensor {name} in this model")))?;
         let view = self.source.tensor(name)?;

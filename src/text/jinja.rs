@@ -1,5 +1,5 @@
-//! The dialect of Jinja that Hugging Face's chat templates are written in: trimmed blocks, Python's string methods, loop
-//! controls, and the functions that transformers adds.
+//! The dialect of Jinja that Hugging Face's chat templates are written in: trimmed blocks, Python's string methods,
+//! loop controls, and the functions that transformers adds.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -67,7 +67,8 @@ impl serde_json::ser::Formatter for SpacedFormatter {
     }
 }
 
-/// Some templates mark the assistant's text with `{% generation %}`, which transformers uses in training and drops here.
+/// Some templates mark the assistant's text with `{% generation %}`, which transformers uses in training and drops
+/// here.
 fn without_generation_tags(source: &str) -> Cow<'_, str> {
     if !source.contains("generation") {
         return source.into();

@@ -5,11 +5,11 @@ use crate::error::Result;
 use crate::spec::TokenId;
 
 /// An incremental detokenizer: gives text out as soon as its characters are complete, and special tokens not at all.
-/// All that it gave out, joined, is what [`Tokenizer::decode`] makes of all tokens at once (where bytes are not UTF-8, up
-/// to the number of U+FFFD that stand for them).
+/// All that it gave out, joined, is what [`Tokenizer::decode`] makes of all tokens at once (where bytes are not UTF-8,
+/// up to the number of U+FFFD that stand for them).
 ///
-/// Method: a token's text depends on the one before it (leading spaces, bytes of one character), so the tokens of the last
-/// text that was given out are kept and decoded again as context. Text that ends in U+FFFD may be an incomplete
+/// Method: a token's text depends on the one before it (leading spaces, bytes of one character), so the tokens of the
+/// last text that was given out are kept and decoded again as context. Text that ends in U+FFFD may be an incomplete
 /// character and waits for the next token.
 #[derive(Debug, Clone)]
 pub struct TextStream {
@@ -33,8 +33,8 @@ impl TextStream {
     /// Takes the next token and returns the characters that it completed, often one word, sometimes nothing.
     ///
     /// # Errors
-    /// [`Error::Vocabulary`](crate::Error::Vocabulary) for an id that the tokenizer does not have; the stream stays as it
-    /// was.
+    /// [`Error::Vocabulary`](crate::Error::Vocabulary) for an id that the tokenizer does not have; the stream stays as
+    /// it was.
     pub fn push(&mut self, token: TokenId) -> Result<String> {
         self.tokens.push(token);
         let text = self.waiting_text().inspect_err(|_| {
@@ -67,8 +67,8 @@ impl TextStream {
     }
 }
 
-/// `len`, or the nearest place before it where no character is cut. Decoders that spell bytes out can turn a context followed
-/// by an incomplete character into a run of U+FFFD, in which `len` falls anywhere.
+/// `len`, or the nearest place before it where no character is cut. Decoders that spell bytes out can turn a context
+/// followed by an incomplete character into a run of U+FFFD, in which `len` falls anywhere.
 fn floor_char_boundary(text: &str, len: usize) -> usize {
     (0..=len.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }

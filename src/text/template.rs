@@ -54,11 +54,13 @@ struct Inner {
 }
 
 impl ChatTemplate {
-    /// Reads the template of a Hugging Face folder: `chat_template.jinja` if it is there, else the field `chat_template` of
-    /// `tokenizer_config.json`, and of several templates there the one named `default`. `None` if there is none.
+    /// Reads the template of a Hugging Face folder: `chat_template.jinja` if it is there, else the field
+    /// `chat_template` of `tokenizer_config.json`, and of several templates there the one named `default`. `None` if
+    /// there is none.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that is there and cannot be read, [`Error::Text`] for one that is not JSON or not Jinja.
+    /// [`Error::Io`] for a file that is there and cannot be read, [`Error::Text`] for one that is not JSON or not
+    /// Jinja.
     pub fn from_dir(dir: &Path) -> Result<Option<Self>> {
         let config_path = dir.join("tokenizer_config.json");
         let config = match read_if_there(&config_path)? {

@@ -25,8 +25,8 @@ pub enum SpecialTokens {
 /// A tokenizer. Cloning shares it; it can be used from many threads.
 ///
 /// Tokens that `tokenizer.json` adds without calling them special (`<tool_call>` in some models) are found in either
-/// mode, as in Hugging Face and llama.cpp. Bytes that the vocabulary cannot express (SmolLM2 lacks 21, all of them control
-/// characters or beginnings of unassigned characters) are left out, likewise.
+/// mode, as in Hugging Face and llama.cpp. Bytes that the vocabulary cannot express (SmolLM2 lacks 21, all of them
+/// control characters or beginnings of unassigned characters) are left out, likewise.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
@@ -117,8 +117,8 @@ impl Tokenizer {
         self.inner.parse.token_to_id(token)
     }
 
-    /// Tokens that the model expects before a plain text, at the start of a context (the begin token of Llama 3, none for SmolLM2). Chat templates
-    /// write their own.
+    /// Tokens that the model expects before a plain text, at the start of a context (the begin token of Llama 3, none
+    /// for SmolLM2). Chat templates write their own.
     pub fn prefix(&self) -> &[TokenId] {
         &self.inner.prefix
     }
@@ -163,7 +163,8 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// What the tokenizer adds before a text, and not what it may add behind it. The text is one token made up, since no vocabulary need have any word.
+/// What the tokenizer adds before a text, and not what it may add behind it. The text is one token made up, since no
+/// vocabulary need have any word.
 fn prefix_of(tokenizer: &tokenizers::Tokenizer) -> Result<Vec<TokenId>, tokenizers::Error> {
     let text = Encoding::from_tokens(vec![Token::new(0, "a".into(), (0, 1))], 0);
     let encoding = tokenizer.post_process(text, None, true)?;

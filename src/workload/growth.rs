@@ -85,7 +85,8 @@ impl<'a> Growth<'a> {
         (self.plan, self.capped)
     }
 
-    /// Tokens added to the prompt, and generated. A first prompt has a token of its own and an output has one, at any scale.
+    /// Tokens added to the prompt, and generated. A first prompt has a token of its own and an output has one, at any
+    /// scale.
     fn scaled(&self, step: &Step) -> (usize, usize) {
         let scale = self.options.scale;
         let least = if self.plan.turns.is_empty() { self.plan.opening.len() + 1 } else { 0 };

@@ -1,8 +1,8 @@
 //! `idle-resume` (W2): contexts that fall silent and come back, kept in memory or computed again.
 //!
-//! Each context runs twice with the same lengths: `keep` holds its session through the silence, `recompute` gives it up, with every page
-//! that the engine retains, and pays for the whole context on return. One session at a time, so that giving up one does not take
-//! the pages of another.
+//! Each context runs twice with the same lengths: `keep` holds its session through the silence, `recompute` gives it
+//! up, with every page that the engine retains, and pays for the whole context on return. One session at a time, so
+//! that giving up one does not take the pages of another.
 
 use super::growth::{Growth, Step, cap_note};
 use super::plan::{Opening, Plan, SessionPlan, TurnKind, WorkloadOptions};

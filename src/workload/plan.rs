@@ -106,8 +106,8 @@ pub struct TurnPlan {
     pub prompt: Prompt,
     /// Tokens of the whole prompt.
     pub prompt_len: usize,
-    /// Tokens of the prompt that a cache which forgets nothing would have: those that an earlier request of the tenant has
-    /// computed, less the last one of a prompt that is known whole, whose logits are wanted.
+    /// Tokens of the prompt that a cache which forgets nothing would have: those that an earlier request of the tenant
+    /// has computed, less the last one of a prompt that is known whole, whose logits are wanted.
     pub ideal_cached: usize,
     /// Tokens to generate, at least 1.
     pub output_len: usize,
@@ -132,10 +132,11 @@ pub enum TurnKind {
 pub enum Prompt {
     /// The live session goes on: these many new tokens are appended to its context, on a first turn to its [`Opening`].
     Append(usize),
-    /// As [`Prompt::Append`], but the session was given up while idle: its pages are gone, and a new one gets the whole context.
+    /// As [`Prompt::Append`], but the session was given up while idle: its pages are gone, and a new one gets the whole
+    /// context.
     Recompute(usize),
-    /// A client without state sends the whole prompt in a new session: `prefix_len` tokens of an earlier turn's prompt, then
-    /// `fresh_len` new ones.
+    /// A client without state sends the whole prompt in a new session: `prefix_len` tokens of an earlier turn's prompt,
+    /// then `fresh_len` new ones.
     Whole {
         /// The earlier turn of the session; `None` when `prefix_len` is 0.
         source: Option<usize>,

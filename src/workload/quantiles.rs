@@ -1,10 +1,12 @@
-//! What long-horizon agent sessions look like: quantiles of two independent bodies of real coding sessions, and draws from them.
+//! What long-horizon agent sessions look like: quantiles of two independent bodies of real coding sessions, and draws
+//! from them.
 //!
-//! Lengths and gaps: kv-cache-tester (710 sessions, 49,334 requests of a coding agent; Apache-2.0, github.com/callanjfox/kv-cache-tester at
-//! 94f6046). Shares and fan-out: the same, and TraceLab (4,265 sessions; arXiv 2606.30560). Units are tokens and seconds.
+//! Lengths and gaps: kv-cache-tester (710 sessions, 49,334 requests of a coding agent; Apache-2.0,
+//! github.com/callanjfox/kv-cache-tester at 94f6046). Shares and fan-out: the same, and TraceLab (4,265 sessions; arXiv
+//! 2606.30560). Units are tokens and seconds.
 
-/// Percentiles of one quantity, drawn from by inverting them: linear between the listed points, constant beyond the first and last.
-/// With the appends below that gives a mean of 3,260 tokens, where the source's own is 3,242.
+/// Percentiles of one quantity, drawn from by inverting them: linear between the listed points, constant beyond the
+/// first and last. With the appends below that gives a mean of 3,260 tokens, where the source's own is 3,242.
 #[derive(Debug, Clone, Copy)]
 pub struct Quantiles(pub &'static [(f64, f64)]);
 
@@ -62,7 +64,8 @@ pub const N_TURNS: usize = 45;
 /// Context at which a session of `coding-loop` ends unless told otherwise.
 pub const CONTEXT_CAP: usize = 131_072;
 
-/// Idle times worth a test, in seconds: the knee of retention, and the 90th and 99th percentile of human gaps (TraceLab).
+/// Idle times worth a test, in seconds: the knee of retention, and the 90th and 99th percentile of human gaps
+/// (TraceLab).
 pub const IDLE_S: [f64; 3] = [300.0, 1_236.0, 50_040.0];
 
 /// Contexts that go idle, in tokens.

@@ -1,9 +1,9 @@
 //! `--scale`: one ratio on every length of a workload.
 //!
 //! **The rounding rule**, which `scripts/trace-ideal` repeats: a scale `a/b` maps a cumulative total of `n` tokens to
-//! `scaled(n) = floor((2 n a + b) / (2 b))`, which is `n a / b` rounded to the nearest token, halves up. Lengths are differences of scaled
-//! totals and never scaled by themselves. So a prefix that two prompts share has one length in both of them, and
-//! lengths add up to the scaled whole.
+//! `scaled(n) = floor((2 n a + b) / (2 b))`, which is `n a / b` rounded to the nearest token, halves up. Lengths are
+//! differences of scaled totals and never scaled by themselves. So a prefix that two prompts share has one length in
+//! both of them, and lengths add up to the scaled whole.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! Token ids for lengths: minted so that two prompts share exactly the prefix that the workload says and no more.
 //!
-//! A run of tokens is a function of the seed and of what it stands for. Where two prompts part, the very next token differs: the
-//! first token of a run is chosen against those that other prompts have in its place.
+//! A run of tokens is a function of the seed and of what it stands for. Where two prompts part, the very next token
+//! differs: the first token of a run is chosen against those that other prompts have in its place.
 
 use super::plan::Block;
 use super::quantiles::Rng;
@@ -57,7 +57,8 @@ impl Minter {
         Ok(tokens)
     }
 
-    /// As [`Minter::run`], as branch `branch_idx` of all that follow the same tokens: each branch has a first token of its own.
+    /// As [`Minter::run`], as branch `branch_idx` of all that follow the same tokens: each branch has a first token of
+    /// its own.
     ///
     /// # Errors
     /// When there are more branches than tokens.
@@ -92,7 +93,8 @@ impl Minter {
     }
 }
 
-/// All prompts that a client without state has sent in one session: each is a prefix of an earlier one and a run of its own.
+/// All prompts that a client without state has sent in one session: each is a prefix of an earlier one and a run of its
+/// own.
 #[derive(Debug, Default)]
 pub struct Transcript {
     turns: Vec<Sent>,

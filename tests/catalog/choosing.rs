@@ -104,7 +104,8 @@ fn a_missing_bucket_is_named_with_the_command_that_builds_it() {
     );
 }
 
-/// The command of the error, run as it stands but for the interpreter and the stand-in compiler, makes the bucket that was missing.
+/// The command of the error, run as it stands but for the interpreter and the stand-in compiler, makes the bucket that
+/// was missing.
 #[test]
 fn the_command_of_the_error_builds_the_bucket() {
     let Some(python) = crate::python::python() else { return };

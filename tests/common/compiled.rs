@@ -1,5 +1,5 @@
-//! Programs of our kernels as `kernels/programs.py` describes them, and catalogs of them without a compiler: NEFFs that hold no program, with their
-//! manifest, as `kernels/compile.py --stand-in` makes them.
+//! Programs of our kernels as `kernels/programs.py` describes them, and catalogs of them without a compiler: NEFFs that
+//! hold no program, with their manifest, as `kernels/compile.py --stand-in` makes them.
 
 // Each crate of tests uses a part of this.
 #![allow(dead_code)]

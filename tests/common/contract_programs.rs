@@ -1,4 +1,5 @@
-//! The programs that the contract of every backend's kernels needs (`tests/contract`), where a backend needs them compiled.
+//! The programs that the contract of every backend's kernels needs (`tests/contract`), where a backend needs them
+//! compiled.
 
 use longhaul::neuron::neff::write::Program;
 

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-/// What `LONGHAUL_PYTHON` says, or the environment that `scripts/kernels-python` makes. Where there is none, one line says that tests were
-/// skipped, and with `LONGHAUL_REQUIRE_PYTHON=1`, as in CI, they fail.
+/// What `LONGHAUL_PYTHON` says, or the environment that `scripts/kernels-python` makes. Where there is none, one line
+/// says that tests were skipped, and with `LONGHAUL_REQUIRE_PYTHON=1`, as in CI, they fail.
 pub fn python() -> Option<PathBuf> {
     let made =
         || Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv-kernels/bin/python")).filter(|path| path.exists());

@@ -2,8 +2,8 @@
 
 use longhaul::spec::{Architecture, ModelConfig, RopeConfig, RopeScaling};
 
-/// Small models of every family, with the shapes that bite: groups of 1 and 3, head_dim 16 to 64, tails in d_ff and the vocabulary, a
-/// window, biases, norms of heads.
+/// Small models of every family, with the shapes that bite: groups of 1 and 3, head_dim 16 to 64, tails in d_ff and the
+/// vocabulary, a window, biases, norms of heads.
 pub fn tiny() -> Vec<ModelConfig> {
     let base = ModelConfig {
         architecture: Architecture::Llama,

@@ -14,7 +14,8 @@ use longhaul::backend::Backend;
 /// Relative error of `exp2` (see `emulation`).
 const EXP_ERROR: f64 = 2e-7;
 
-/// Context lengths: one key, about two tiles of keys, about a chunk, which is a page on the CPU, and several chunks with a tail.
+/// Context lengths: one key, about two tiles of keys, about a chunk, which is a page on the CPU, and several chunks
+/// with a tail.
 const KV_LEN: [usize; 8] = [1, 63, 64, 65, 255, 256, 257, 700];
 
 /// Windows: none, the own key alone, less than a chunk, more than one.
@@ -67,11 +68,13 @@ pub fn exact(sequence: &Sequence, backend: &dyn Backend, window: Option<usize>) 
     within(sequence, window, errors(backend), exp)
 }
 
-/// What the reference gives, and how far from it an arithmetic with these errors, and `exp` of a weight's exponential, may be.
+/// What the reference gives, and how far from it an arithmetic with these errors, and `exp` of a weight's exponential,
+/// may be.
 ///
-/// A score is a product of head_dim terms, with a few more roundings, off by at most `score_error`; so each weight `e^score` is off by that,
-/// relative, and by what `exp` is. Both sums have kv_len terms. The numerator and the denominator may err in opposite directions, hence
-/// twice; an arithmetic that rounds left operands adds that for the weights, and one that rounds results for these.
+/// A score is a product of head_dim terms, with a few more roundings, off by at most `score_error`; so each weight
+/// `e^score` is off by that, relative, and by what `exp` is. Both sums have kv_len terms. The numerator and the
+/// denominator may err in opposite directions, hence twice; an arithmetic that rounds left operands adds that for the
+/// weights, and one that rounds results for these.
 pub fn within(sequence: &Sequence, window: Option<usize>, errors: Errors, exp: f64) -> (Array3<f64>, Array3<f64>) {
     let Shape { group, head_dim, kv_len, .. } = sequence.shape;
     let as_stored = |x| sequence::stored(x, sequence.shape.kv);

@@ -54,8 +54,9 @@ pub fn multiply(matrix: &dyn PackedMatrix, x: ArrayView2<'_, f32>) -> Array2<f32
     out
 }
 
-/// Tolerance: a sum of K products, rounded in any order, is off by K roundings of the sum of their sizes; two more for good measure. The table
-/// that rounds `x` adds that rounding of every product, a backend that rounds results that, and quantised operands what [`quantisation`] computes.
+/// Tolerance: a sum of K products, rounded in any order, is off by K roundings of the sum of their sizes; two more for
+/// good measure. The table that rounds `x` adds that rounding of every product, a backend that rounds results that, and
+/// quantised operands what [`quantisation`] computes.
 pub fn every_shape_is_close_to_the_reference(backends: &Backends) {
     for dtype in DTYPES {
         for (k, n) in K.into_iter().flat_map(|k| N.map(|n| (k, n))) {

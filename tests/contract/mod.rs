@@ -1,5 +1,6 @@
-//! What every backend's kernels must do: cases that take backends, for the CPU's tables (`tests/kernels`) and for others. Each is held against the
-//! f64 reference as closely as its arithmetic promises; a table of the CPU besides has the bits of its scalar emulation.
+//! What every backend's kernels must do: cases that take backends, for the CPU's tables (`tests/kernels`) and for
+//! others. Each is held against the f64 reference as closely as its arithmetic promises; a table of the CPU besides has
+//! the bits of its scalar emulation.
 
 // Each crate of tests uses a part of this.
 #![allow(dead_code)]
@@ -84,8 +85,8 @@ pub struct Errors {
     pub out: f64,
 }
 
-/// What a backend with weights, keys and values of bf16 promises: the CPU rounds to f32, two of its tables left operands to bf16; Trainium rounds left
-/// operands and results to bf16, and twice as much as f32 in between.
+/// What a backend with weights, keys and values of bf16 promises: the CPU rounds to f32, two of its tables left
+/// operands to bf16; Trainium rounds left operands and results to bf16, and twice as much as f32 in between.
 pub fn errors(backend: &dyn Backend) -> Errors {
     match arithmetic(backend) {
         Some(arithmetic) if arithmetic.rounds_left_operands() => {

@@ -5,11 +5,13 @@ use ndarray::{Array2, ArrayView1};
 
 use super::F32_ROUNDING;
 
-/// What quantising `x[M, K]` and `w[N, K]` to `dtype` may change in each element of `x w^T`; nothing where they are not quantised.
+/// What quantising `x[M, K]` and `w[N, K]` to `dtype` may change in each element of `x w^T`; nothing where they are not
+/// quantised.
 ///
-/// A code is off by half a step at most, so a product is off by `|x| dw + dx |w| + dx dw`. The steps are `largest / 127`, and with 4 bits
-/// `s = (largest - smallest) / 15`; there the grid is off itself by the rounding to bf16 of s, up to 15 times, and of the smallest. Groups are scaled and
-/// added in f32: as many roundings of all that is added, which has the smallest as a summand of its own.
+/// A code is off by half a step at most, so a product is off by `|x| dw + dx |w| + dx dw`. The steps are `largest /
+/// 127`, and with 4 bits `s = (largest - smallest) / 15`; there the grid is off itself by the rounding to bf16 of s, up
+/// to 15 times, and of the smallest. Groups are scaled and added in f32: as many roundings of all that is added, which
+/// has the smallest as a summand of its own.
 pub fn quantisation(x: &Array2<f32>, w: &Array2<f32>, dtype: WeightDtype) -> Array2<f64> {
     let Some(group_len) = dtype.group_len(x.ncols()) else { return Array2::zeros((x.nrows(), w.nrows())) };
     let of_x = x.map_axis(ndarray::Axis(1), |row| errors(row, group_len, WeightDtype::INT8_CHANNEL));

@@ -47,7 +47,8 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A sequence that lies in the first of a backend's `pages`. Queries are large enough for some keys to outweigh others by far.
+    /// A sequence that lies in the first of a backend's `pages`. Queries are large enough for some keys to outweigh
+    /// others by far.
     pub fn new(backend: &dyn Backend, seed: u64, shape: Shape, pages: impl IntoIterator<Item = u32>) -> Self {
         let page_len = backend.caps().page_len;
         let Shape { n_kv_heads, group, head_dim, n_tokens, kv_len, .. } = shape;

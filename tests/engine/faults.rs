@@ -53,7 +53,8 @@ fn nan_logits_fail_their_session_and_no_other() {
     let (engine, remote) = engine(1_000);
     let prompts = [prompt(1, 30), prompt(2, 30)];
     let mut sessions = prompts.each_ref().map(|p| prompted(&engine, "a", p));
-    // The prompt's last, whose logits are wanted: before that the prompt may be split, where the other session decodes already.
+    // The prompt's last, whose logits are wanted: before that the prompt may be split, where the other session decodes
+    // already.
     fault_once(&remote, prompts[0][29], 29, Fault::Nan);
     let results = std::thread::scope(|scope| {
         let running = sessions.each_mut().map(|session| scope.spawn(|| generate(session, 20)));

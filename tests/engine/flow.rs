@@ -103,8 +103,8 @@ fn scores_share_the_logits_of_a_step() {
         }
         drop(open);
     });
-    // A step of the toy has 48 rows of logits; a page for each would leave nothing to the longest. All 12,000 rows are 250 such steps, of which those
-    // before the last score came are not counted.
+    // A step of the toy has 48 rows of logits; a page for each would leave nothing to the longest. All 12,000 rows are
+    // 250 such steps, of which those before the last score came are not counted.
     let all = remote.batches().iter().filter(|batch| batch.starts.len() == 4).count();
     assert!(all > 20, "four scores advance together: {all} steps");
 }

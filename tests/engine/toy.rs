@@ -1,5 +1,6 @@
-//! A model that computes nothing and remembers everything. It stores tokens in its pages, slot by slot, and its logits are a
-//! hash of the whole prefix as it reads it back: a wrong page, a missing copy, a stale slot or a wrong length changes them.
+//! A model that computes nothing and remembers everything. It stores tokens in its pages, slot by slot, and its logits
+//! are a hash of the whole prefix as it reads it back: a wrong page, a missing copy, a stale slot or a wrong length
+//! changes them.
 
 use std::sync::{Arc, Mutex};
 

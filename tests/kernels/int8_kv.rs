@@ -1,4 +1,5 @@
-//! Keys and values in int8: whatever is stored, and whatever lay there before, attention has the bits of the emulation on every table.
+//! Keys and values in int8: whatever is stored, and whatever lay there before, attention has the bits of the emulation
+//! on every table.
 
 use longhaul::spec::contract::PAGE_LEN;
 use longhaul::spec::{KvDtype, PageId, Slot};

@@ -1,5 +1,6 @@
-//! The public kernels, `PackedMatrix` and `KvPages`, on every kernel table that this machine has: what every backend must do (`tests/contract`), equal
-//! to the scalar emulation of the table bit for bit, and as close to the f64 reference as its arithmetic promises.
+//! The public kernels, `PackedMatrix` and `KvPages`, on every kernel table that this machine has: what every backend
+//! must do (`tests/contract`), equal to the scalar emulation of the table bit for bit, and as close to the f64
+//! reference as its arithmetic promises.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,5 +1,6 @@
-//! The golden files of the NKI kernels (`kernels/golden.py`): one truth for the NumPy reference, the NKI kernel on its simulator, the Rust
-//! reference and every kernel table of this machine. Tolerances are computed here, from K and types.
+//! The golden files of the NKI kernels (`kernels/golden.py`): one truth for the NumPy reference, the NKI kernel on its
+//! simulator, the Rust reference and every kernel table of this machine. Tolerances are computed here, from K and
+//! types.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -62,8 +63,8 @@ impl Golden {
         self.metadata[name].parse().unwrap()
     }
 
-    /// Holds the NumPy reference against ours, which is off by `ours_error` at most, and the NKI kernel by `kernel_error`; the tolerance in the
-    /// file, which the Python tests use, must be the same.
+    /// Holds the NumPy reference against ours, which is off by `ours_error` at most, and the NKI kernel by
+    /// `kernel_error`; the tolerance in the file, which the Python tests use, must be the same.
     fn check<D: Dimension>(&self, ours: &Array<f64, D>, ours_error: &Array<f64, D>, kernel_error: &Array<f64, D>) {
         let [out, kernel, tolerance] = ["out", "kernel", "tolerance"].map(|name| self.get::<D>(name));
         let what = |what: &str| format!("{}, {what}", self.name);
@@ -180,7 +181,8 @@ fn window(golden: &Golden) -> Option<usize> {
     Some(golden.number("window")).filter(|w| *w > 0)
 }
 
-/// What the NKI kernel may be off by: weights and result are rounded to bf16, and the mean of values moves by at most the largest.
+/// What the NKI kernel may be off by: weights and result are rounded to bf16, and the mean of values moves by at most
+/// the largest.
 fn kernel_error(golden: &Golden, ours: &Array3<f64>, scale: f64) -> Array3<f64> {
     let [q, k, v] = ["q", "k", "v"].map(|name| golden.get::<Ix3>(name));
     let norm = |a: &Array3<f64>| (a * a).sum_axis(Axis(2)).iter().copied().fold(0.0, f64::max).sqrt();
@@ -225,8 +227,8 @@ fn packed_weights_lie_where_the_layout_says() {
     }
 }
 
-/// `kernels/attention_plan.py`: how a page of the NKI kernel follows from the canonical pages that the CPU exports. Slots that hold no token are
-/// zero in the file.
+/// `kernels/attention_plan.py`: how a page of the NKI kernel follows from the canonical pages that the CPU exports.
+/// Slots that hold no token are zero in the file.
 #[test]
 fn pages_of_the_kernel_follow_from_exported_ones() {
     for name in ATTENTION {

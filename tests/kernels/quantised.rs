@@ -9,7 +9,8 @@ use crate::contract::matmul::{multiply, pack};
 use crate::contract::{F32_ROUNDING, assert_close, noise, to_f64};
 use crate::table;
 
-/// A row of multiples of a power of two that lies on the grid of its type: the ends of the grid stand in each group of 32.
+/// A row of multiples of a power of two that lies on the grid of its type: the ends of the grid stand in each group
+/// of 32.
 fn on_grid(k: usize, seed: u64, dtype: WeightDtype) -> Array1<f32> {
     let mut next = noise(seed);
     Array1::from_shape_fn(k, |i| match (dtype, i % 32) {
@@ -21,7 +22,8 @@ fn on_grid(k: usize, seed: u64, dtype: WeightDtype) -> Array1<f32> {
     })
 }
 
-/// Sums of a group are whole numbers and scales powers of two, so nothing is rounded but the sum over groups: one rounding for each.
+/// Sums of a group are whole numbers and scales powers of two, so nothing is rounded but the sum over groups: one
+/// rounding for each.
 #[test]
 fn operands_on_the_grid_are_multiplied_without_error() {
     for dtype in [WeightDtype::INT8_CHANNEL, WeightDtype::INT8, WeightDtype::Int4] {

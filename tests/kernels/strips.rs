@@ -1,5 +1,5 @@
-//! Attention of more rows than a table takes through a chunk together: strip after strip has the bits of the emulation, whatever the window hides from
-//! some of them, and wherever strips cut a token's group of heads in two.
+//! Attention of more rows than a table takes through a chunk together: strip after strip has the bits of the emulation,
+//! whatever the window hides from some of them, and wherever strips cut a token's group of heads in two.
 
 use longhaul::spec::KvDtype;
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! Products in the shapes that decide between vectors and tiles, and that fill tiles and blocks of K or do not: the bits of the emulation on every table,
-//! whichever way a product goes.
+//! Products in the shapes that decide between vectors and tiles, and that fill tiles and blocks of K or do not: the
+//! bits of the emulation on every table, whichever way a product goes.
 
 use longhaul::spec::WeightDtype;
 use ndarray::{Array2, s};
@@ -9,14 +9,16 @@ use crate::contract::matmul::{multiply, pack, weights};
 use crate::contract::{arithmetic, assert_same_bits, noise};
 use crate::table;
 
-/// Rows: every rest of eight and of six, below, at and above a tile, two tiles and one more row, several tiles, and a matmul's block of rows with a tail.
+/// Rows: every rest of eight and of six, below, at and above a tile, two tiles and one more row, several tiles, and a
+/// matmul's block of rows with a tail.
 const M: [usize; 20] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 15, 16, 17, 33, 48, 64, 97, 337];
 
-/// Depth and outputs: many blocks of K with half a tile behind them and a tail within that; an odd number of panels; one panel, and less; rows of whole
-/// pages of 4 KiB; more panels than a task takes.
+/// Depth and outputs: many blocks of K with half a tile behind them and a tail within that; an odd number of panels;
+/// one panel, and less; rows of whole pages of 4 KiB; more panels than a task takes.
 const SHAPES: [(usize, usize); 6] = [(1_100, 40), (2_080, 48), (576, 144), (1_024, 5), (2_048, 32), (96, 1_040)];
 
-/// Floats; and in integers groups of half a tile, one, one and a half, two, the longest that tiles take and one more, and all of K.
+/// Floats; and in integers groups of half a tile, one, one and a half, two, the longest that tiles take and one more,
+/// and all of K.
 fn dtypes() -> Vec<WeightDtype> {
     let groups = [32, 64, 96, 128, 512, 544].map(|len| WeightDtype::Int8 { group_len: Some(len) });
     let others = [WeightDtype::Bf16, WeightDtype::F32, WeightDtype::INT8_CHANNEL, WeightDtype::Int4];
@@ -64,7 +66,8 @@ fn numbers_that_are_not_finite_stay_where_they_are() {
     }
 }
 
-/// A matrix keeps its buffers between calls, and the order of codes changes with the number of rows: what one order leaves is not read by the other.
+/// A matrix keeps its buffers between calls, and the order of codes changes with the number of rows: what one order
+/// leaves is not read by the other.
 #[test]
 fn calls_of_different_sizes_leave_nothing_behind() {
     for dtype in dtypes() {

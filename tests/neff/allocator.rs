@@ -12,8 +12,9 @@ thread_local! {
     static PEAK: Cell<isize> = const { Cell::new(0) };
 }
 
-// SAFETY: every call goes on to the system's allocator with the caller's arguments, which keep its conditions. `realloc` and
-// `alloc_zeroed` are the trait's own, which call these. The counters are plain cells, which allocate nothing and need no destructor.
+// SAFETY: every call goes on to the system's allocator with the caller's arguments, which keep its conditions.
+// `realloc` and `alloc_zeroed` are the trait's own, which call these. The counters are plain cells, which allocate
+// nothing and need no destructor.
 unsafe impl GlobalAlloc for Measuring {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let live = LIVE.get() + layout.size() as isize;

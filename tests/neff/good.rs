@@ -185,8 +185,9 @@ fn the_compiler_is_in_the_header_where_info_json_does_not_say() {
     assert_eq!((neff.compiler, neff.call), (None, None));
 }
 
-/// As in public files of AWS's compilers 2.18 to 2.23: fields that we do not need; constants and scratch, which have no `kind`, the latter on
-/// one core alone; zeros behind the gzip stream; the compiler's version nowhere but in `info.json`.
+/// As in public files of AWS's compilers 2.18 to 2.23: fields that we do not need; constants and scratch, which have no
+/// `kind`, the latter on one core alone; zeros behind the gzip stream; the compiler's version nowhere but in
+/// `info.json`.
 #[test]
 fn what_the_compiler_adds_is_passed_over() {
     let program = two_cores();

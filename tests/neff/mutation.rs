@@ -1,8 +1,9 @@
-//! Well-formed NEFFs, changed in their inside: the archive is changed before it is compressed, the checksums of its headers are made right
-//! again more often than not, and the hash is sealed again, so that nothing outside stops what is wrong inside.
+//! Well-formed NEFFs, changed in their inside: the archive is changed before it is compressed, the checksums of its
+//! headers are made right again more often than not, and the hash is sealed again, so that nothing outside stops what
+//! is wrong inside.
 //!
-//! `LONGHAUL_NEFF_CASES=1000000 cargo test --release --test neff mutated` runs a million; DESIGN.md (Neuron) has the last
-//! result.
+//! `LONGHAUL_NEFF_CASES=1000000 cargo test --release --test neff mutated` runs a million; DESIGN.md (Neuron) has the
+//! last result.
 
 use std::collections::{BTreeMap, BTreeSet};
 

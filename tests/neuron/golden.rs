@@ -1,5 +1,5 @@
-//! The stand-in against the golden files of the NKI kernels: what it computes is what the simulated kernels compute, so tests on it mean
-//! something.
+//! The stand-in against the golden files of the NKI kernels: what it computes is what the simulated kernels compute, so
+//! tests on it mean something.
 
 use half::bf16;
 use longhaul::neuron::device::{Core, Runtime};

@@ -12,8 +12,8 @@ const LIBRARY_VARIABLE: &str = "LONGHAUL_ISOLATED_LIBRARY";
 /// Longer than any of them takes; what hangs, hangs longer.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs `body` in a process in which libnrt is the stand-in `version`, and nothing else of Neuron is set but `variables`. `name` is the test's
-/// path in this executable. A test may call this for several versions.
+/// Runs `body` in a process in which libnrt is the stand-in `version`, and nothing else of Neuron is set but
+/// `variables`. `name` is the test's path in this executable. A test may call this for several versions.
 pub fn isolated(name: &str, version: &str, variables: &[(&str, &str)], body: impl FnOnce(&Fake)) {
     let path = client::library(version);
     if std::env::var(VARIABLE).as_deref() == Ok(name) {
@@ -59,7 +59,8 @@ pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Asserts that nothing is alive in the stand-in, that the runtime is closed, and that nothing was done that AWS does not document.
+/// Asserts that nothing is alive in the stand-in, that the runtime is closed, and that nothing was done that AWS does
+/// not document.
 pub fn assert_clean(fake: &Fake) {
     let c = fake.counters();
     assert_eq!(fake.violations(), [""; 0]);

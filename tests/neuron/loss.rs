@@ -10,8 +10,8 @@ use crate::golden::matmul_bound;
 use crate::isolated::{assert_clean, isolated};
 use crate::programs::failure;
 
-/// An execution that hangs until the runtime's limit: then every call fails at once with that failure, and nothing is called, freed or closed,
-/// which would hang.
+/// An execution that hangs until the runtime's limit: then every call fails at once with that failure, and nothing is
+/// called, freed or closed, which would hang.
 #[test]
 fn a_hang_loses_the_device() {
     isolated("loss::a_hang_loses_the_device", "2_34", &[], |fake| {

@@ -1,7 +1,8 @@
-//! The Neuron runtime, all of it but the hardware: every call goes through the C interface into a stand-in for libnrt (`tests/fake-nrt`), which
-//! runs the programs that it is given, checks every argument and fails on demand.
+//! The Neuron runtime, all of it but the hardware: every call goes through the C interface into a stand-in for libnrt
+//! (`tests/fake-nrt`), which runs the programs that it is given, checks every argument and fails on demand.
 //!
-//! The runtime is initialised once per process, so each test runs in a process of its own: this executable starts itself again.
+//! The runtime is initialised once per process, so each test runs in a process of its own: this executable starts
+//! itself again.
 
 mod api;
 #[path = "../common/compiled.rs"]

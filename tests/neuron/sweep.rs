@@ -1,5 +1,6 @@
-//! Everything that can fail fails once: each call of a scenario returns each status, one process for each pair. The error must be of the right
-//! class, nothing panics or hangs, what can be freed is freed, and a session on the CPU in the same process gives the same bits.
+//! Everything that can fail fails once: each call of a scenario returns each status, one process for each pair. The
+//! error must be of the right class, nothing panics or hangs, what can be freed is freed, and a session on the CPU in
+//! the same process gives the same bits.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -161,7 +162,8 @@ fn check_error(result: Result<()>, function: &str, status: i32, fault: Fault) {
     assert!(described.contains(function) && described.contains(&format!("{status}")), "{described}");
 }
 
-/// After a fatal status nothing is called, and every call returns that failure; after any other the same works, and leaves nothing.
+/// After a fatal status nothing is called, and every call returns that failure; after any other the same works, and
+/// leaves nothing.
 fn check_afterwards(fake: &Fake, function: &str, fault: Fault) {
     if fault.is_fatal() && function != "nrt_get_version" {
         let n_calls = fake.calls();

@@ -1,4 +1,5 @@
-//! From `kernels/compile.py`, with its stand-in compiler, over the manifest, the catalog and the stand-in for libnrt to a result.
+//! From `kernels/compile.py`, with its stand-in compiler, over the manifest, the catalog and the stand-in for libnrt to
+//! a result.
 
 use std::process::Command;
 

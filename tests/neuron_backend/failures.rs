@@ -66,7 +66,8 @@ fn a_lost_device_is_told_and_leaves_the_cpu_alone() {
     });
 }
 
-/// A launch that fails without losing the device: the tokens that it was to append are not lost, and the next call is right.
+/// A launch that fails without losing the device: the tokens that it was to append are not lost, and the next call is
+/// right.
 #[test]
 fn a_call_after_a_failed_launch_is_right() {
     let programs = heads(2, 2, 64, &[0]);

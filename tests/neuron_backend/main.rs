@@ -1,5 +1,6 @@
-//! The Neuron backend on the stand-in for libnrt (`tests/fake-nrt`): what every backend must do (`tests/contract`) under every version, losses, missing programs, and
-//! the whole chain from `kernels/compile.py` to a result. Each test has a process of its own, since the runtime starts once in one.
+//! The Neuron backend on the stand-in for libnrt (`tests/fake-nrt`): what every backend must do (`tests/contract`)
+//! under every version, losses, missing programs, and the whole chain from `kernels/compile.py` to a result. Each test
+//! has a process of its own, since the runtime starts once in one.
 
 mod chain;
 #[path = "../common/mod.rs"]

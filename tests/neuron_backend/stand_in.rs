@@ -19,8 +19,9 @@ pub fn backend(programs: &Path) -> Box<dyn Backend> {
     open(&NeuronOptions { programs, target, lnc, ..Default::default() }).unwrap()
 }
 
-/// Runs a case of the contract with the programs that it needs, under every version and with the core set alone, and asserts that nothing is left of
-/// it. `name` is that of the test, at the root of this executable, and `path` that of the case.
+/// Runs a case of the contract with the programs that it needs, under every version and with the core set alone, and
+/// asserts that nothing is left of it. `name` is that of the test, at the root of this executable, and `path` that of
+/// the case.
 pub fn contract(name: &str, path: &str, case: fn(&Backends)) {
     let programs = contract_programs::of(path);
     for version in VERSIONS.into_iter().chain(["minimal"]) {
@@ -31,7 +32,8 @@ pub fn contract(name: &str, path: &str, case: fn(&Backends)) {
     }
 }
 
-/// Runs `body` in a process of its own with a backend on a version of the stand-in, and asserts that nothing is left of it.
+/// Runs `body` in a process of its own with a backend on a version of the stand-in, and asserts that nothing is left of
+/// it.
 pub fn on_the_stand_in(name: &str, version: &str, programs: &[Program], body: impl FnOnce(Box<dyn Backend>, &Fake)) {
     isolated(name, version, &[], |fake| {
         let folder = folder(programs);

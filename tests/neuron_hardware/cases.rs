@@ -1,4 +1,5 @@
-//! The table of cases. Whoever adds a contract adds its lines here: the programs that it needs, and what it does with them.
+//! The table of cases. Whoever adds a contract adds its lines here: the programs that it needs, and what it does with
+//! them.
 
 use longhaul::neuron::Result;
 use longhaul::neuron::neff::write::Program;

@@ -79,7 +79,8 @@ fn in_case(run: &Run, log: &Log) -> Result<()> {
     Ok(())
 }
 
-/// Runs a case of the contract. It panics at whatever it does not like; where that was the loss of the device, this is the error.
+/// Runs a case of the contract. It panics at whatever it does not like; where that was the loss of the device, this is
+/// the error.
 fn contract(runtime: &Runtime, case: fn(&Backends)) -> Result<()> {
     let outcome = catch_unwind(|| {
         let (target, lnc, programs) = given();

@@ -73,7 +73,8 @@ impl Environment {
 }
 
 impl Python {
-    /// The first that has both of AWS's wheels: what `LONGHAUL_PYTHON` names, `python3`, or a virtual environment of AWS's images.
+    /// The first that has both of AWS's wheels: what `LONGHAUL_PYTHON` names, `python3`, or a virtual environment of
+    /// AWS's images.
     fn find() -> Option<Self> {
         let named = std::env::var_os("LONGHAUL_PYTHON").filter(|path| !path.is_empty()).map(PathBuf::from);
         let mut candidates: Vec<PathBuf> = named.into_iter().chain(["python3".into()]).collect();

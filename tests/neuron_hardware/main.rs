@@ -5,9 +5,10 @@
 //! cargo test --release --test neuron_hardware -- --ignored --exact suite --nocapture
 //! ```
 //!
-//! It looks at the machine (`environment`), compiles the programs that its cases need if AWS's wheels are there (`compile`), runs each case
-//! (`cases`; the last are the contract of every backend's kernels, `tests/contract`) in a process of its own with a time limit (`run`, `child`), and writes `report.json` and `report.txt` (`report`). A library that
-//! crashes, hangs or lies makes a case fail, and the report is written all the same.
+//! It looks at the machine (`environment`), compiles the programs that its cases need if AWS's wheels are there
+//! (`compile`), runs each case (`cases`; the last are the contract of every backend's kernels, `tests/contract`) in a
+//! process of its own with a time limit (`run`, `child`), and writes `report.json` and `report.txt` (`report`). A
+//! library that crashes, hangs or lies makes a case fail, and the report is written all the same.
 //!
 //! | variable | what |
 //! |---|---|

@@ -19,7 +19,8 @@ pub struct Ended {
     pub printed: String,
 }
 
-/// Runs a command to its end, or to the time limit. Its output goes to a file: a pipe that nobody empties would stop it.
+/// Runs a command to its end, or to the time limit. Its output goes to a file: a pipe that nobody empties would stop
+/// it.
 pub fn start(command: &mut Command, time_limit: Duration) -> std::io::Result<Ended> {
     let mut printed = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed.try_clone()?);

@@ -20,7 +20,8 @@ pub struct Report {
     /// Seconds that it took.
     pub seconds: f64,
     pub environment: Environment,
-    /// What libnrt told before it was initialised: `longhaul::neuron::Inspection`. Null if there is none, or it crashed.
+    /// What libnrt told before it was initialised: `longhaul::neuron::Inspection`. Null if there is none, or it
+    /// crashed.
     pub library: serde_json::Value,
     /// The chip and the LNC that programs are for; `None` if the instance has none that our kernels run on.
     pub target: Option<Target>,

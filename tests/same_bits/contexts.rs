@@ -45,7 +45,8 @@ impl<'a> Contexts<'a> {
         self.contexts.iter().all(|c| c.len == c.tokens.len())
     }
 
-    /// One step in which context `i` appends up to `n_tokens[i]` tokens. Answers where a bit differs: context and position.
+    /// One step in which context `i` appends up to `n_tokens[i]` tokens. Answers where a bit differs: context and
+    /// position.
     pub fn step(&mut self, n_tokens: &[usize]) -> Option<(usize, usize)> {
         let (mut batch, mut rows) = (StepBatch::new(), Vec::new());
         for (i, (context, n)) in self.contexts.iter_mut().zip(n_tokens).enumerate() {

@@ -1,5 +1,5 @@
-//! Law 1: a token's logits depend on the tokens before it and on nothing else, bit for bit, on every kernel table that this machine has; and
-//! they are the bits that the contract says.
+//! Law 1: a token's logits depend on the tokens before it and on nothing else, bit for bit, on every kernel table that
+//! this machine has; and they are the bits that the contract says.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -33,15 +33,16 @@ fn quantised_weights_have_the_bits_of_the_emulation_and_are_close_to_the_referen
 
 /// What rounding the operands of one product costs, in the root mean square.
 ///
-/// bf16 and f32: the coarsest roundings on the way are to bf16, of keys and values (which falls the other way where the f32 is a little off a
-/// tie) and on one table of the left operands of products. Quantised: the error is spread evenly over a step, which is `step / sqrt(12)`. The random
-/// weights end at 5 standard deviations, so that a step is `5 / 127` of one, or `10 / 15`; the largest of `len` activations is at most `sqrt(len)`
-/// times their root mean square.
+/// bf16 and f32: the coarsest roundings on the way are to bf16, of keys and values (which falls the other way where the
+/// f32 is a little off a tie) and on one table of the left operands of products. Quantised: the error is spread evenly
+/// over a step, which is `step / sqrt(12)`. The random weights end at 5 standard deviations, so that a step is `5 /
+/// 127` of one, or `10 / 15`; the largest of `len` activations is at most `sqrt(len)` times their root mean square.
 fn rounding(config: &ModelConfig, dtype: WeightDtype, kv: KvDtype) -> f64 {
     let (bf16, spread) = (1.0 / 256.0, 12f64.sqrt());
     let bf16 = match kv {
         KvDtype::Bf16 => bf16,
-        // An element that is off by `e` gets another code with probability `e / step`, and is off by a step then: `e step` in the mean square.
+        // An element that is off by `e` gets another code with probability `e / step`, and is off by a step then: `e
+        // step` in the mean square.
         KvDtype::Int8 => bf16 + (bf16 * (config.head_dim as f64).sqrt() / 127.0).sqrt(),
     };
     let Some(group_len) = dtype.group_len(config.d_ff) else { return bf16 };
@@ -50,8 +51,8 @@ fn rounding(config: &ModelConfig, dtype: WeightDtype, kv: KvDtype) -> f64 {
     (lhs * lhs + weights * weights).sqrt() + bf16
 }
 
-/// Tolerance: there are four products in a row in every layer and one behind; errors that know nothing of each other add in squares. So
-/// `sqrt(4 n_layers + 1)` roundings, relative, in the root mean square over all logits.
+/// Tolerance: there are four products in a row in every layer and one behind; errors that know nothing of each other
+/// add in squares. So `sqrt(4 n_layers + 1)` roundings, relative, in the root mean square over all logits.
 fn check(config: &ModelConfig, dtype: WeightDtype, kv: KvDtype) {
     let (tokens, source) = (prompt(config, N_TOKENS, 3), Synthetic::from_config(config.clone(), 7));
     let exact = reference::step(config, &source, &tokens, Some(kv)).unwrap().concat();

@@ -61,7 +61,8 @@ fn flipped_bits_and_truncation() {
         file.write_all_at(&before, at).unwrap();
     }
 
-    // A flipped bit of a weight leaves a number, which nobody can tell from another, unless it makes an infinity or NaN.
+    // A flipped bit of a weight leaves a number, which nobody can tell from another, unless it makes an infinity or
+    // NaN.
     let nan_at = 8 + header_len + 2 * 1_000_003;
     let before = read(nan_at, 2);
     file.write_all_at(&half::bf16::NAN.to_le_bytes(), nan_at).unwrap();

@@ -37,9 +37,9 @@ fn session(tenant: &str) -> Option<Session> {
     Some(ENGINE.get_or_init(build).session(SessionOptions::tenant(tenant)).unwrap())
 }
 
-/// Generates greedily and compares with the golden tokens. Where another token is drawn, the two must be a near-tie by the error of
-/// transformers' own bf16 (`tests/golden.rs` says why so many; there the tokens are forced, and the rule is stricter); the session then
-/// goes back, takes the golden token and goes on.
+/// Generates greedily and compares with the golden tokens. Where another token is drawn, the two must be a near-tie by
+/// the error of transformers' own bf16 (`tests/golden.rs` says why so many; there the tokens are forced, and the rule
+/// is stricter); the session then goes back, takes the golden token and goes on.
 fn assert_generates(session: &mut Session, golden: &Golden) {
     let n_prompt = golden.tokens.len();
     let near_tie = 6.0 * golden.bf16_mean_kl.sqrt();

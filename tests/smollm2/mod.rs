@@ -6,8 +6,8 @@ use std::sync::Once;
 
 use serde::de::DeserializeOwned;
 
-/// The model folder. A test that does not find it fails and says what to run; with `LONGHAUL_NO_MODEL=1` it gets `None`, and
-/// one line says that tests were skipped.
+/// The model folder. A test that does not find it fails and says what to run; with `LONGHAUL_NO_MODEL=1` it gets
+/// `None`, and one line says that tests were skipped.
 pub fn model_dir() -> Option<PathBuf> {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/smollm2-135m");
     if dir.join("model.safetensors").exists() {

@@ -1,5 +1,5 @@
-//! The shape of the crate: who may import whom, where `unsafe` and instruction sets may stand, how long a file may be, and that the README
-//! shows the code that is tested.
+//! The shape of the crate: who may import whom, where `unsafe` and instruction sets may stand, how long a file may be,
+//! and that the README shows the code that is tested.
 
 mod scan;
 
@@ -11,9 +11,9 @@ use scan::{code_only, has_unsafe, paths, tokens, unsafe_without_reason, without_
 /// Everybody may import these.
 const FOUNDATION: [&str; 3] = ["spec", "dtype", "error"];
 
-/// What else each module of the crate may import: `main -> workload -> engine -> kv, text, backend <- cpu, neuron`. Backends never see
-/// each other. `main`, which `cli` is a part of, may also look past the workloads at what it shows: sessions, texts, kernel tables,
-/// compiled programs.
+/// What else each module of the crate may import: `main -> workload -> engine -> kv, text, backend <- cpu, neuron`.
+/// Backends never see each other. `main`, which `cli` is a part of, may also look past the workloads at what it shows:
+/// sessions, texts, kernel tables, compiled programs.
 const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("main", &["workload", "engine", "text", "cpu", "neuron"]),
     ("workload", &["engine"]),
@@ -30,8 +30,8 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("error", &[]),
 ];
 
-/// The files that may say `unsafe`: the kernels, which share slices between tasks and call instructions; the memory map; and the two layers over
-/// libnrt.
+/// The files that may say `unsafe`: the kernels, which share slices between tasks and call instructions; the memory
+/// map; and the two layers over libnrt.
 const UNSAFE_FILES: [&str; 43] = [
     "src/cpu/arch/x86_64/amx.rs",
     "src/cpu/arch/x86_64/amx_int8/channel.rs",
@@ -79,6 +79,7 @@ const UNSAFE_FILES: [&str; 43] = [
 ];
 
 const MAX_LINES: usize = 600;
+const MAX_COLUMNS: usize = 120;
 
 /// A source file.
 struct File {
@@ -183,7 +184,8 @@ fn only_the_result_layer_sees_the_c_interface() {
     assert_eq!(device.filter(upwards).map(|f| f.path).collect::<Vec<_>>(), [""; 0]);
 }
 
-/// The kernels' backend stands on device and catalog: it does not look below them, and nothing of Neuron looks up to it.
+/// The kernels' backend stands on device and catalog: it does not look below them, and nothing of Neuron looks up to
+/// it.
 #[test]
 fn the_neuron_backend_stands_on_device_and_catalog() {
     let sees = |f: &File, module: &str| {
@@ -221,6 +223,22 @@ fn instruction_sets_stand_in_arch() {
 fn files_are_short() {
     let too_long = |f: &File| (f.text.lines().count() > MAX_LINES).then(|| f.path.clone());
     assert_eq!(sources().iter().filter_map(too_long).collect::<Vec<_>>(), [""; 0]);
+}
+
+/// Lines of code are rustfmt's business, which leaves comments alone. Tables and commands stand in one line.
+#[test]
+fn comments_fit_their_column() {
+    let mut problems = Vec::new();
+    for file in ["src", "tests", "benches", "examples"].into_iter().flat_map(files) {
+        let is_long = |line: &str| {
+            let text = line.trim_start().trim_start_matches(['/', '!']);
+            let is_comment = line.trim_start().starts_with("//");
+            is_comment && line.chars().count() > MAX_COLUMNS && !text.starts_with(" |") && !text.starts_with("     ")
+        };
+        let long = file.text.lines().enumerate().filter(|(_, line)| is_long(line));
+        problems.extend(long.map(|(i, _)| format!("{}:{}", file.path, i + 1)));
+    }
+    assert!(problems.is_empty(), "comments of more than {MAX_COLUMNS} columns at {problems:?}");
 }
 
 #[test]

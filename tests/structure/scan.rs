@@ -20,7 +20,8 @@ pub fn code_only(source: &str) -> String {
     out
 }
 
-/// Bytes of the comment or literal that `text` starts with; 0 if it starts with code. `before` is the character before it.
+/// Bytes of the comment or literal that `text` starts with; 0 if it starts with code. `before` is the character before
+/// it.
 fn blank_len(text: &str, before: Option<char>) -> usize {
     let in_word = before.is_some_and(is_word);
     let hashes = text.strip_prefix('r').map_or(0, |t| t.len() - t.trim_start_matches('#').len());
@@ -95,8 +96,8 @@ pub fn tokens(code: &str) -> Vec<&str> {
     tokens
 }
 
-/// Every path of `source` that starts at `crate`, `super`, `self` or the crate's name, resolved from the crate's root. `module` is where
-/// the source stands: `["engine", "plan"]` for `src/engine/plan.rs`.
+/// Every path of `source` that starts at `crate`, `super`, `self` or the crate's name, resolved from the crate's root.
+/// `module` is where the source stands: `["engine", "plan"]` for `src/engine/plan.rs`.
 pub fn paths(source: &str, module: &[&str]) -> Vec<Vec<String>> {
     let code = code_only(source);
     let tokens = tokens(&code);
@@ -185,7 +186,8 @@ pub fn without_function(source: &str, name: &str) -> String {
     code
 }
 
-/// Whether code has an `unsafe` block, function or impl. The type of a function that is unsafe to call is none of them, nor is an attribute.
+/// Whether code has an `unsafe` block, function or impl. The type of a function that is unsafe to call is none of them,
+/// nor is an attribute.
 pub fn has_unsafe(code: &str) -> bool {
     let tokens = tokens(code);
     let is_other =
@@ -193,8 +195,8 @@ pub fn has_unsafe(code: &str) -> bool {
     tokens.iter().enumerate().any(|(at, token)| *token == "unsafe" && !is_other(at))
 }
 
-/// Lines, from 0, of `unsafe` without its reason: `// SAFETY:` in the 6 lines above a block or an impl, `# Safety` in the 8 above a
-/// function or a trait.
+/// Lines, from 0, of `unsafe` without its reason: `// SAFETY:` in the 6 lines above a block or an impl, `# Safety` in
+/// the 8 above a function or a trait.
 pub fn unsafe_without_reason(source: &str) -> Vec<usize> {
     let code = code_only(source);
     let lines: Vec<&str> = source.lines().collect();

@@ -37,7 +37,8 @@ pub struct DoctorArguments {
     /// Measure what this machine can do at most; takes some seconds and 1.25 GiB
     #[arg(long)]
     roofline: bool,
-    /// Measure each kernel table at shapes of real models, and mark where the chosen one is not the best; takes under a minute and some GiB
+    /// Measure each kernel table at shapes of real models, and mark where the chosen one is not the best; takes under a
+    /// minute and some GiB
     #[arg(long)]
     tables: bool,
     /// A compiled program for Trainium to tell about, and nothing else

@@ -24,11 +24,13 @@ pub struct ModelFinding {
     kv_bytes_per_token: usize,
     /// The model's own limit.
     max_len: usize,
-    /// Tokens whose keys and values fit beside the weights into the memory that this process may use; none where nobody knows how much that is.
+    /// Tokens whose keys and values fit beside the weights into the memory that this process may use; none where nobody
+    /// knows how much that is.
     fitting_tokens: Option<u64>,
 }
 
-/// The model in a folder, or a synthetic one, or if neither is named the fetched one, if it can be opened, and all synthetic ones.
+/// The model in a folder, or a synthetic one, or if neither is named the fetched one, if it can be opened, and all
+/// synthetic ones.
 ///
 /// # Errors
 /// When the model that was named cannot be opened.

@@ -1,4 +1,5 @@
-//! `longhaul doctor --neff FILE`: what a compiled program takes and gives, for which chip, and whether its file is whole.
+//! `longhaul doctor --neff FILE`: what a compiled program takes and gives, for which chip, and whether its file is
+//! whole.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! The Neuron side: libnrt, the instance behind it, and compiled programs. Nothing is initialised, so no core is taken from anybody.
+//! The Neuron side: libnrt, the instance behind it, and compiled programs. Nothing is initialised, so no core is taken
+//! from anybody.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

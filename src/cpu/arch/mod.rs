@@ -1,4 +1,5 @@
-//! Kernel tables. To add one: a file or a folder that implements [`Isa`](super::isa::Isa), and a line in [`for_each_table`].
+//! Kernel tables. To add one: a file or a folder that implements [`Isa`](super::isa::Isa), and a line in
+//! [`for_each_table`].
 
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -8,7 +9,8 @@ use super::isa::Isa;
 
 /// What to do with a kernel table, whichever it is.
 pub trait TableVisitor {
-    /// Called once per table of this build, as [`for_each_table`] has them, with the table or with why this machine cannot run it.
+    /// Called once per table of this build, as [`for_each_table`] has them, with the table or with why this machine
+    /// cannot run it.
     fn visit<I: Isa>(&mut self, table: Result<I, String>);
 }
 

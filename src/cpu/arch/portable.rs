@@ -1,5 +1,5 @@
-//! The `portable` table: arrays of sixteen, left to the compiler's vectoriser. It does not fuse multiply and add, since not every target has
-//! the instruction.
+//! The `portable` table: arrays of sixteen, left to the compiler's vectoriser. It does not fuse multiply and add, since
+//! not every target has the instruction.
 
 use crate::cpu::isa::{Isa, Kernel, Target};
 use crate::cpu::product::Product;

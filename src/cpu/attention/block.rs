@@ -33,8 +33,8 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         self.write(isa);
     }
 
-    /// The chunks of one task of a split block; their states go to the parts. The leftmost task leaves the merged state of all its chunks, every
-    /// other one state per chunk.
+    /// The chunks of one task of a split block; their states go to the parts. The leftmost task leaves the merged state
+    /// of all its chunks, every other one state per chunk.
     #[inline(always)]
     pub fn run_part<I: Isa<Lhs = L>>(&mut self, isa: I, part: &Part, parts: &Disjoint<'_, f32>) {
         let (n_rows, head_dim) = (self.n_rows(), self.head_dim());
@@ -51,8 +51,8 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         out.values.copy_from_slice(state.values);
     }
 
-    /// Merges the states that the tasks of a split block left, left to right, and writes the result: first the tasks that have all rows, then those
-    /// that have some.
+    /// Merges the states that the tasks of a split block left, left to right, and writes the result: first the tasks
+    /// that have all rows, then those that have some.
     #[inline(always)]
     pub fn merge_parts<I: Isa<Lhs = L>>(&mut self, isa: I, tasks: [&'a [Task]; 2], parts: &Disjoint<'_, f32>) {
         self.task = &tasks[0][0];
@@ -72,8 +72,8 @@ impl<'a, L: LhsElement, O: LhsElement> Block<'a, '_, L, O> {
         self.write(isa);
     }
 
-    /// Meets the block's chunks: their states are merged as they come, or go to `apart`. All strips pass while a chunk's keys and values are in the
-    /// cache nearby.
+    /// Meets the block's chunks: their states are merged as they come, or go to `apart`. All strips pass while a
+    /// chunk's keys and values are in the cache nearby.
     #[inline(always)]
     fn walk<I: Isa<Lhs = L>>(&mut self, isa: I, mut apart: Option<&mut ChunkStates<'_>>) {
         let n_rows = self.n_rows();

@@ -1,5 +1,6 @@
-//! Sequences that share their first pages, as forks do: their decode rows read those pages together, once (cascade attention; Ye et al. 2024,
-//! FlashInfer). The bits stay the same, since a row's states are those of its chunks, and merge left to right, whoever computed them.
+//! Sequences that share their first pages, as forks do: their decode rows read those pages together, once (cascade
+//! attention; Ye et al. 2024, FlashInfer). The bits stay the same, since a row's states are those of its chunks, and
+//! merge left to right, whoever computed them.
 
 use super::scratch::Geometry;
 use crate::spec::Ragged;
@@ -39,8 +40,8 @@ impl Cascade {
         }
     }
 
-    /// Finds the groups of a step, of `max_members` at most. `may_form` says whether there is room for a group of so many members that shares so
-    /// many chunks and has so many chunks of their own in all.
+    /// Finds the groups of a step, of `max_members` at most. `may_form` says whether there is room for a group of so
+    /// many members that shares so many chunks and has so many chunks of their own in all.
     pub fn find(
         &mut self,
         geometry: &Geometry,
@@ -79,7 +80,8 @@ impl Cascade {
         }
     }
 
-    /// The group that begins with member `first`: as long as another member saves more than it costs the others in shared chunks.
+    /// The group that begins with member `first`: as long as another member saves more than it costs the others in
+    /// shared chunks.
     fn group(&self, ragged: &Ragged<'_>, first: usize, max_members: usize) -> Group {
         let mut group = Group { first, n_members: 1, n_chunks: usize::MAX };
         for pair in self.members[first..].windows(2).take(max_members - 1) {

@@ -1,5 +1,5 @@
-//! A unit one step after the other: scores, weights, weighted values. So it goes where vectors multiply pages as they are stored; where codes are
-//! widened first, they go their own way (`codes`).
+//! A unit one step after the other: scores, weights, weighted values. So it goes where vectors multiply pages as they
+//! are stored; where codes are widened first, they go their own way (`codes`).
 
 use super::block::Block;
 use super::products::{Scores, Values};

@@ -1,9 +1,10 @@
 //! Keys and values that are stored as codes.
 //!
-//! They meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of values into the weights. Where the
-//! table does not multiply codes of so many rows ([`Isa::CODE_ROWS`]) they are widened first (`widen`): where a block is one strip, as in decode on
-//! `amx`, each piece of a page, some keys or some panels of values, is widened beside the product of the piece before it, into one of two places that stay in
-//! the first cache for heads of up to 128; where strips follow each other, a chunk is widened once for all of them.
+//! They meet the same products as those of bf16; the scales come afterwards: those of keys into the scores, those of
+//! values into the weights. Where the table does not multiply codes of so many rows ([`Isa::CODE_ROWS`]) they are
+//! widened first (`widen`): where a block is one strip, as in decode on `amx`, each piece of a page, some keys or some
+//! panels of values, is widened beside the product of the piece before it, into one of two places that stay in the
+//! first cache for heads of up to 128; where strips follow each other, a chunk is widened once for all of them.
 //!
 //! All of it is compiled apart from what runs on pages of bf16 ([`run_apart`]), which was 4% slower otherwise.
 

@@ -1,12 +1,13 @@
 //! Causal attention over pages: append-prefill and decode are one family.
 //!
-//! A block is some tokens' queries of the heads that share one KV head, so that one load of a key serves the whole group. It walks its context in
-//! chunks of [`CHUNK_LEN`](crate::spec::contract::CHUNK_LEN) at absolute positions; each chunk gives a state (maximum, sum, weighted values), and
-//! states merge left to right (FlashInfer, "Recursive attention"). Where there are too few blocks for the threads, as in decode, the
-//! chunks of a block are split over tasks: the first task merges its own as it goes, since they are the leftmost; the others leave theirs
-//! apart, and whoever finishes last merges them in order. So the bits are the same however the work is split; and where several sequences share
-//! their first chunks, one task computes those for all of them (`cascade`). Where products leave vectors time, strips of rows over chunks of bf16 pages
-//! go in a pipeline.
+//! A block is some tokens' queries of the heads that share one KV head, so that one load of a key serves the whole
+//! group. It walks its context in chunks of [`CHUNK_LEN`](crate::spec::contract::CHUNK_LEN) at absolute positions; each
+//! chunk gives a state (maximum, sum, weighted values), and states merge left to right (FlashInfer, "Recursive
+//! attention"). Where there are too few blocks for the threads, as in decode, the chunks of a block are split over
+//! tasks: the first task merges its own as it goes, since they are the leftmost; the others leave theirs apart, and
+//! whoever finishes last merges them in order. So the bits are the same however the work is split; and where several
+//! sequences share their first chunks, one task computes those for all of them (`cascade`). Where products leave
+//! vectors time, strips of rows over chunks of bf16 pages go in a pipeline.
 
 mod block;
 mod cascade;
@@ -59,7 +60,8 @@ pub struct Attention<'a, O> {
 }
 
 impl<O: LhsElement> Attention<'_, O> {
-    /// Runs the tasks of `plan`, which was made for `ragged`, on as many threads as it is for; `scratch(state)` is the thread's own.
+    /// Runs the tasks of `plan`, which was made for `ragged`, on as many threads as it is for; `scratch(state)` is the
+    /// thread's own.
     pub fn run<I: Isa, S: Send>(
         &self,
         isa: I,

@@ -1,9 +1,10 @@
 //! Units of a block in a pipeline, for tables whose products leave vectors time to work beside them.
 //!
-//! While tiles multiply, the weights of one unit are computed that meets its values next, and while that is done the scores of the one after it come
-//! from the tiles: products of two units take turns, and softmax runs beside all of them (as between warps in FlashAttention-3, section 3.1, Shah et
-//! al. 2024; here in one thread, for a core begins many instructions before the first has ended). Each sum is taken as it would be one unit after the
-//! other, so the bits are the same.
+//! While tiles multiply, the weights of one unit are computed that meets its values next, and while that is done the
+//! scores of the one after it come from the tiles: products of two units take turns, and softmax runs beside all of
+//! them (as between warps in FlashAttention-3, section 3.1, Shah et al. 2024; here in one thread, for a core begins
+//! many instructions before the first has ended). Each sum is taken as it would be one unit after the other, so the
+//! bits are the same.
 
 use super::block::Block;
 use super::parts::ChunkStates;

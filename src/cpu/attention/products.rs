@@ -1,9 +1,10 @@
 //! The two products of a strip of rows over one chunk: scores, and weighted values.
 //!
-//! Masked is absent. A score that a row may not see is never used. A weight of such a key is zero and meets the key's value in the
-//! product all the same, which is nothing as long as the value is finite; pages that may hold others (`maybe_not_finite`) take a slow way,
-//! token by token, with the values that the token does not see replaced by zeros. Codes are always finite, and the scale of a value that a row does not
-//! see is not multiplied with its weight (`scales`).
+//! Masked is absent. A score that a row may not see is never used. A weight of such a key is zero and meets the key's
+//! value in the product all the same, which is nothing as long as the value is finite; pages that may hold others
+//! (`maybe_not_finite`) take a slow way, token by token, with the values that the token does not see replaced by zeros.
+//! Codes are always finite, and the scale of a value that a row does not see is not multiplied with its weight
+//! (`scales`).
 
 use std::ops::Range;
 

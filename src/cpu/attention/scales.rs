@@ -40,8 +40,8 @@ impl Scales {
         self.factors[panel * PANEL_COLS..].first_chunk().unwrap()
     }
 
-    /// Sixteen weights of the keys from `first` on, times the scales of their values. Weights of keys that do not count stay zero, whatever their
-    /// scales are.
+    /// Sixteen weights of the keys from `first` on, times the scales of their values. Weights of keys that do not count
+    /// stay zero, whatever their scales are.
     #[inline(always)]
     pub fn scaled_weights<I: Isa>(&self, isa: I, weights: I::V, first: usize, visible: &Range<usize>) -> I::V {
         let scales: &[f32; PANEL_COLS] = self.values[first..].first_chunk().unwrap();

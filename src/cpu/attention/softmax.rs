@@ -1,7 +1,8 @@
 //! From the scores of a strip over a chunk to weights, their maximum and their sum.
 //!
-//! A step takes half a row, so that products on tiles find something to do for vectors beside each of theirs (`pipeline`): it computes the weights of
-//! some keys of one row, and meanwhile looks for the maximum of the next, which has to be known before that row's first weight.
+//! A step takes half a row, so that products on tiles find something to do for vectors beside each of theirs
+//! (`pipeline`): it computes the weights of some keys of one row, and meanwhile looks for the maximum of the next,
+//! which has to be known before that row's first weight.
 
 use std::ops::Range;
 
@@ -19,9 +20,10 @@ const N_PANELS: usize = CHUNK_LEN / PANEL_COLS;
 /// Panels of a step.
 const STEP_PANELS: usize = 8;
 
-/// The softmax of a strip, under way: turns the scores of the keys that a row sees into weights `2^(s * factor - max)`, zero elsewhere in the
-/// unit's tiles; leaves maxima and sums. A sum is taken in sixteen lanes, before the weights are rounded. Where keys and values are `CODES` the
-/// products become scores first, and the weights are multiplied with the values' scales last.
+/// The softmax of a strip, under way: turns the scores of the keys that a row sees into weights `2^(s * factor - max)`,
+/// zero elsewhere in the unit's tiles; leaves maxima and sums. A sum is taken in sixteen lanes, before the weights are
+/// rounded. Where keys and values are `CODES` the products become scores first, and the weights are multiplied with the
+/// values' scales last.
 pub struct Softmax<'a, I: Isa, const CODES: bool> {
     unit: Unit<'a>,
     all_see: bool,
@@ -148,7 +150,8 @@ impl<'a, I: Isa, const CODES: bool> Softmax<'a, I, CODES> {
         self.next_max = max;
     }
 
-    /// Leaves the maximum of a row. Rounding keeps order and the factor is positive, so the largest product with it is that of the largest score.
+    /// Leaves the maximum of a row. Rounding keeps order and the factor is positive, so the largest product with it is
+    /// that of the largest score.
     #[inline(always)]
     fn leave_max(&mut self, isa: I, row: usize) {
         self.strip.max[row] = isa.reduce_max(self.next_max) * self.factor;

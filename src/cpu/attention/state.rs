@@ -5,7 +5,8 @@ use crate::cpu::math::exp2;
 use crate::cpu::pointwise::load_padded;
 use crate::cpu::product::SumLayout;
 
-/// Attention of queries over some keys: `sum = Σ 2^(s_i - max)` and `values = Σ 2^(s_i - max) v_i`. No keys: `max` is minus infinity.
+/// Attention of queries over some keys: `sum = Σ 2^(s_i - max)` and `values = Σ 2^(s_i - max) v_i`. No keys: `max` is
+/// minus infinity.
 pub struct State<'a> {
     /// `[rows]` largest score.
     pub max: &'a mut [f32],
@@ -24,8 +25,8 @@ impl State<'_> {
         self.values.fill(0.0);
     }
 
-    /// Appends the states of the keys to the right of these, `[rows]` and values as `layout` says; an empty one changes nothing (FlashInfer,
-    /// "Recursive attention"; Milakov and Gimelshein 2018).
+    /// Appends the states of the keys to the right of these, `[rows]` and values as `layout` says; an empty one changes
+    /// nothing (FlashInfer, "Recursive attention"; Milakov and Gimelshein 2018).
     #[inline(always)]
     pub fn merge<I: Isa>(&mut self, isa: I, max: &[f32], sum: &[f32], values: &[f32], layout: SumLayout) {
         let head_dim = self.values.len() / self.max.len();
@@ -46,7 +47,8 @@ impl State<'_> {
         }
     }
 
-    /// Merges maxima and sums of sixteen rows; answers what their old values and the new ones are to be multiplied with.
+    /// Merges maxima and sums of sixteen rows; answers what their old values and the new ones are to be multiplied
+    /// with.
     #[inline(always)]
     fn factors<I: Isa>(&mut self, isa: I, first: usize, max: &[f32], sum: &[f32]) -> ([f32; 16], [f32; 16]) {
         let (m0, m1) = (load_padded(isa, self.max, first), load_padded(isa, max, first));

@@ -14,8 +14,8 @@ const STEP_LINES: usize = 16;
 
 /// Room for keys and values that were codes, in the order of a page of bf16; it takes no memory before it is used.
 pub struct Widened {
-    /// A piece of a page's keys or of its values each ([`Piece`]), of which one is multiplied while the other is filled. Both fit into a first cache of 48 KiB
-    /// for heads of up to 128.
+    /// A piece of a page's keys or of its values each ([`Piece`]), of which one is multiplied while the other is
+    /// filled. Both fit into a first cache of 48 KiB for heads of up to 128.
     pub turns: [Buffer<u16>; 2],
     /// Key panels and value panels of a page.
     pub page: [Buffer<u16>; 2],
@@ -77,8 +77,8 @@ impl<'a> Source<'a> {
         Piece::all(self.tiles.clone(), self.layout.head_dim / PANEL_COLS)
     }
 
-    /// Begins with a piece, so that it lies from the beginning of `out` on as in the page. Meanwhile the page's values are asked for, or the next page's
-    /// keys, as far on in them.
+    /// Begins with a piece, so that it lies from the beginning of `out` on as in the page. Meanwhile the page's values
+    /// are asked for, or the next page's keys, as far on in them.
     #[inline(always)]
     pub fn begin<'w>(&self, piece: &Piece, out: &'w mut [u16]) -> Widening<'w>
     where
@@ -104,8 +104,8 @@ impl<'a> Source<'a> {
 pub struct Widening<'a> {
     codes: &'a [u8],
     out: &'a mut [u16],
-    /// Codes that are read later, asked for line by line meanwhile, since products read nothing from memory. Asked for between products by
-    /// steps that widen nothing, they held up the loads of tiles: 10 to 40% slower.
+    /// Codes that are read later, asked for line by line meanwhile, since products read nothing from memory. Asked for
+    /// between products by steps that widen nothing, they held up the loads of tiles: 10 to 40% slower.
     ahead: &'a [u8],
     /// The line that is next.
     line: usize,

@@ -7,9 +7,10 @@ use crate::error::{Error, Result};
 use crate::spec::contract::{PAGE_LEN, PANEL_COLS, TILE_DEPTH};
 use crate::spec::{KvDtype, KvSpec, PageId};
 
-/// Pages that lie together: of each head the keys of so many pages are one run of memory, then their values. The pages of a long sequence mostly
-/// follow each other, and the hardware fetches ahead in a long run as it does not in short ones (DESIGN.md, "One layout"); but a page that is written
-/// brings memory for its neighbours, where the operating system gives huge pages.
+/// Pages that lie together: of each head the keys of so many pages are one run of memory, then their values. The pages
+/// of a long sequence mostly follow each other, and the hardware fetches ahead in a long run as it does not in short
+/// ones (DESIGN.md, "One layout"); but a page that is written brings memory for its neighbours, where the operating
+/// system gives huge pages.
 const RUN_PAGES: usize = 8;
 
 /// Where things lie in a layer of pages. Lengths and places are in elements: bf16, or bytes where codes are stored.
@@ -88,7 +89,8 @@ impl PageLayout {
         }
     }
 
-    /// Where the first `n_slots` slots of a page lie: head by head whole panels of keys, then of each panel of values the beginning, then all scales.
+    /// Where the first `n_slots` slots of a page lie: head by head whole panels of keys, then of each panel of values
+    /// the beginning, then all scales.
     pub fn parts<E: Element>(self, page: PageId, n_slots: usize) -> impl Iterator<Item = Range<usize>> {
         let keys = n_slots.next_multiple_of(PANEL_COLS) * self.k_depth;
         let values = n_slots.next_multiple_of(E::INTERLEAVED) * PANEL_COLS;

@@ -1,10 +1,12 @@
-//! KV pages in the layout that the attention kernel wants: every page of a head is a product's right operand as it lies (codes
-//! where the table multiplies them).
+//! KV pages in the layout that the attention kernel wants: every page of a head is a product's right operand as it lies
+//! (codes where the table multiplies them).
 //!
-//! For `q k^T` the columns are keys and the depth is `head_dim`, padded to 32; for `p v` the columns are the elements of a head and the depth is
-//! keys. Both are bf16 panels (see [`super::panel`]), or panels of 8-bit codes, row by row, with the scales of the keys and of the values behind
-//! them, `[PAGE_LEN]` f32 each. A layer is one allocation, `[run of pages][kv_head][k panels | v panels (| k scales and v scales)][page]`, so that of pages
-//! which follow each other a head's keys lie in one run of memory, and so do its values; the operating system gives it memory when it is first written.
+//! For `q k^T` the columns are keys and the depth is `head_dim`, padded to 32; for `p v` the columns are the elements
+//! of a head and the depth is keys. Both are bf16 panels (see [`super::panel`]), or panels of 8-bit codes, row by row,
+//! with the scales of the keys and of the values behind them, `[PAGE_LEN]` f32 each. A layer is one allocation, `[run
+//! of pages][kv_head][k panels | v panels (| k scales and v scales)][page]`, so that of pages which follow each other a
+//! head's keys lie in one run of memory, and so do its values; the operating system gives it memory when it is first
+//! written.
 
 mod canonical;
 mod layout;
@@ -31,7 +33,8 @@ pub struct Pages {
     pub layout: PageLayout,
     n_pages: usize,
     layers: Vec<Layer>,
-    /// `[n_pages]` whether a page may hold a number that is not finite, in any slot, visible or stale. See `attention::products`. Codes are finite.
+    /// `[n_pages]` whether a page may hold a number that is not finite, in any slot, visible or stale. See
+    /// `attention::products`. Codes are finite.
     not_finite: Vec<AtomicBool>,
 }
 

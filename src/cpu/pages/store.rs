@@ -120,7 +120,8 @@ impl HeadSlot {
         }
     }
 
-    /// Stores sixteen elements of the key from `dim` on. It is a column: as many of them as rows are interleaved lie together.
+    /// Stores sixteen elements of the key from `dim` on. It is a column: as many of them as rows are interleaved lie
+    /// together.
     ///
     /// # Safety
     /// As [`HeadSlot::round`].

@@ -14,7 +14,8 @@ const PAIRS: usize = TILE_DEPTH / 2;
 const BYTES_AHEAD: usize = 8 << 10;
 
 impl<'a, L, E: Element> Product<'a, L, E> {
-    /// `ROWS` rows from `row` on by `PANELS` panels from `panel` on. Where it `ASKS`, memory is asked for ahead of what the first rows read.
+    /// `ROWS` rows from `row` on by `PANELS` panels from `panel` on. Where it `ASKS`, memory is asked for ahead of what
+    /// the first rows read.
     #[inline(always)]
     pub(super) fn block<I: Isa, const ROWS: usize, const PANELS: usize, const ASKS: bool>(
         &mut self,
@@ -41,7 +42,8 @@ impl<'a, L, E: Element> Product<'a, L, E> {
         let panels: [_; PANELS] = from_fn(|p| self.tiles(panel + p, 0).expect("a panel of the product"));
         let mut ahead = panels;
         if ASKS && row == 0 {
-            // Where memory ends, what is read stands for it: with a branch at each line the compiler keeps sums in memory.
+            // Where memory ends, what is read stands for it: with a branch at each line the compiler keeps sums in
+            // memory.
             ahead = from_fn(|p| self.tiles(panel + p, BYTES_AHEAD / size_of::<E>()).unwrap_or(panels[p]));
         }
         for tile in 0..self.span.depth / TILE_DEPTH {
@@ -73,7 +75,8 @@ impl<'a, L, E: Element> Product<'a, L, E> {
         }
     }
 
-    /// As many tiles as a panel has, pair by pair, from `distance` elements behind the beginning of panel `panel` on; None where there are not as many.
+    /// As many tiles as a panel has, pair by pair, from `distance` elements behind the beginning of panel `panel` on;
+    /// None where there are not as many.
     #[inline(always)]
     fn tiles(&self, panel: usize, distance: usize) -> Option<&'a [[[E; 32]; PAIRS]]> {
         let panels = self.span.panels.get(panel * self.panel_stride + distance..)?;

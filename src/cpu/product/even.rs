@@ -11,8 +11,8 @@ pub struct EvenBlocks {
     pub rows: Range<usize>,
 }
 
-/// `n_rows` rows, at least one, in as few blocks of `tall` at most as there can be, none more than a row longer than another: a block of fewer rows
-/// takes about as long. The longer ones come first.
+/// `n_rows` rows, at least one, in as few blocks of `tall` at most as there can be, none more than a row longer than
+/// another: a block of fewer rows takes about as long. The longer ones come first.
 #[inline(always)]
 pub fn even_blocks(n_rows: usize, tall: usize) -> [EvenBlocks; 2] {
     let n_blocks = n_rows.div_ceil(tall);

@@ -22,7 +22,8 @@ pub enum SumLayout {
         /// Elements from one row to the next.
         stride: usize,
     },
-    /// In tiles of 16 rows by 16 columns, one KiB each: rows of a tile never meet in a set of a cache, however wide the result is.
+    /// In tiles of 16 rows by 16 columns, one KiB each: rows of a tile never meet in a set of a cache, however wide the
+    /// result is.
     Tiles {
         /// Tiles from one panel to the next.
         panel: usize,
@@ -52,7 +53,8 @@ impl SumLayout {
     /// Elements from one row to the next, of sums that lie in rows.
     ///
     /// # Panics
-    /// For tiles. A kernel that stores many sums asks once: were the layout looked at for each, the compiler would keep them all in memory.
+    /// For tiles. A kernel that stores many sums asks once: were the layout looked at for each, the compiler would keep
+    /// them all in memory.
     #[inline(always)]
     pub fn row_stride(self) -> usize {
         match self {
@@ -87,20 +89,21 @@ pub struct Span<'a, E> {
 /// Rows of a tile, of a left operand as of sums.
 pub const TILE_ROWS: usize = 16;
 
-/// Rows up to which a product waits for memory more than for arithmetic: tables that ask ahead do so, and those with AVX-512 multiply codes as they lie. On
-/// `avx2` up to 16 rows of a matmul gain a tenth or two by asking; 24 and 32 gain less, attention's strips nothing from 16 on, and hundreds of rows may
-/// lose a tenth.
+/// Rows up to which a product waits for memory more than for arithmetic: tables that ask ahead do so, and those with
+/// AVX-512 multiply codes as they lie. On `avx2` up to 16 rows of a matmul gain a tenth or two by asking; 24 and 32
+/// gain less, attention's strips nothing from 16 on, and hundreds of rows may lose a tenth.
 pub const FEW_ROWS: usize = 16;
 
 /// Work that is done beside a product on tiles, which leave most of a core to vectors.
 pub trait Beside {
-    /// A little of it, worth four products of tiles. A product may call it any number of times: often once for two by two tiles of a step along
-    /// the depth, never where it goes by depth blocks. Whoever began the work ends it.
+    /// A little of it, worth four products of tiles. A product may call it any number of times: often once for two by
+    /// two tiles of a step along the depth, never where it goes by depth blocks. Whoever began the work ends it.
     fn step(&mut self);
 }
 
-/// `out[r, p * 16 + c] (+)= sum over k of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and `n_panels` panels of 16 columns. Each
-/// sum is taken in ascending k, in steps as the table has them (one, a pair, a tile), from zero or from what `out` holds.
+/// `out[r, p * 16 + c] (+)= sum over k of lhs[first_row + r, first_k + k] * panels[p][k, c]`, for `n_rows` rows and
+/// `n_panels` panels of 16 columns. Each sum is taken in ascending k, in steps as the table has them (one, a pair, a
+/// tile), from zero or from what `out` holds.
 pub struct Product<'a, L, E> {
     /// The left operand, in the layout of [`LhsElement`], rows `lhs_depth` long.
     pub lhs: &'a [L],
@@ -131,7 +134,8 @@ pub struct Product<'a, L, E> {
 }
 
 impl<L: LhsElement, E> Product<'_, L, E> {
-    /// Panics unless every element that the product touches lies inside its slice; tiles rest on it, which are loaded unchecked.
+    /// Panics unless every element that the product touches lies inside its slice; tiles rest on it, which are loaded
+    /// unchecked.
     #[inline(always)]
     pub fn check(&self) {
         let Span { first_k, depth, panels } = self.span;

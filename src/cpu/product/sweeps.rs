@@ -13,7 +13,8 @@ use crate::spec::contract::CHUNK_LEN;
 const TALLEST: usize = 8;
 
 impl<L, E: Element> Product<'_, L, E> {
-    /// Rows in blocks of three by one panel; the rest, and small batches, row by row and by three panels, so that several streams of weights are in flight.
+    /// Rows in blocks of three by one panel; the rest, and small batches, row by row and by three panels, so that
+    /// several streams of weights are in flight.
     #[inline(always)]
     pub(super) fn sweep_short<I: Isa>(&mut self, isa: I)
     where
@@ -24,9 +25,10 @@ impl<L, E: Element> Product<'_, L, E> {
         self.rows::<I, 1, 3, false>(isa, n_tall..self.n_rows);
     }
 
-    /// Rows in blocks of eight by three panels, or by two where the left operand is in pairs and panels are no multiple of three, and the rest in one block:
-    /// of twelve rows by two the compiler keeps the broadcasts of all rows at once, in memory. Few rows wait for memory: they go panel by panel, so that it
-    /// is read from end to end, which the hardware foresees best; but where panels are long and there is more arithmetic, by several of them.
+    /// Rows in blocks of eight by three panels, or by two where the left operand is in pairs and panels are no multiple
+    /// of three, and the rest in one block: of twelve rows by two the compiler keeps the broadcasts of all rows at
+    /// once, in memory. Few rows wait for memory: they go panel by panel, so that it is read from end to end, which the
+    /// hardware foresees best; but where panels are long and there is more arithmetic, by several of them.
     #[inline(always)]
     pub(super) fn sweep_wide<I: Isa>(&mut self, isa: I)
     where
@@ -51,9 +53,9 @@ impl<L, E: Element> Product<'_, L, E> {
         }
     }
 
-    /// Rows in even blocks of `TALL` at most by one panel, which is read and widened once for the few rows of decode. One row or two go by two panels
-    /// where those are long and registers few. Where it `ASKS`, memory is asked for ahead of what is read, which costs a product
-    /// from the caches 5%.
+    /// Rows in even blocks of `TALL` at most by one panel, which is read and widened once for the few rows of decode.
+    /// One row or two go by two panels where those are long and registers few. Where it `ASKS`, memory is asked for
+    /// ahead of what is read, which costs a product from the caches 5%.
     #[inline(always)]
     pub(super) fn sweep_even<I: Isa, const TALL: usize, const ASKS: bool>(&mut self, isa: I)
     where

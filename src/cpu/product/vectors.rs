@@ -1,15 +1,15 @@
 //! The product on plain vectors.
 //!
-//! How rows and panels are blocked changes no bit: each sum is one accumulator that takes its products in ascending k, or pairs of them
-//! ([`Factor`]).
+//! How rows and panels are blocked changes no bit: each sum is one accumulator that takes its products in ascending k,
+//! or pairs of them ([`Factor`]).
 
 use super::factor::Factor;
 use super::{Element, FEW_ROWS, Product, Span};
 use crate::cpu::isa::{Isa, Kernel};
 use crate::spec::contract::TILE_DEPTH;
 
-/// The product on plain vectors: every (row, panel) is one accumulator, blocked so that they fill the registers. A kernel of its own, so that it
-/// is compiled once and not into every caller.
+/// The product on plain vectors: every (row, panel) is one accumulator, blocked so that they fill the registers. A
+/// kernel of its own, so that it is compiled once and not into every caller.
 impl<I: Isa, E: Element> Kernel<I> for Product<'_, f32, E> {
     #[inline(always)]
     fn run(self, isa: I) {
@@ -17,11 +17,12 @@ impl<I: Isa, E: Element> Kernel<I> for Product<'_, f32, E> {
     }
 }
 
-/// Bytes of a panel, about, that many rows meet one after the other: where they go by one panel, as on `avx2`, it stays in a first cache of 48 KiB
-/// meanwhile; three of `avx512` stay in the second.
+/// Bytes of a panel, about, that many rows meet one after the other: where they go by one panel, as on `avx2`, it stays
+/// in a first cache of 48 KiB meanwhile; three of `avx512` stay in the second.
 const BLOCK_BYTES: usize = 28 << 10;
 
-/// Rows of a block on `avx2` where panels are widened: five by two registers leave six for weights, what they widen to, and the broadcast.
+/// Rows of a block on `avx2` where panels are widened: five by two registers leave six for weights, what they widen to,
+/// and the broadcast.
 const WIDENED_ROWS: usize = 5;
 
 /// How many rows are many.

@@ -1,7 +1,8 @@
-//! Products with quantised weights: codes of 8 or 4 bits by groups of inputs, and rows quantised to 8 bits by the same groups.
+//! Products with quantised weights: codes of 8 or 4 bits by groups of inputs, and rows quantised to 8 bits by the same
+//! groups.
 //!
-//! A group's codes multiply and add exactly, in i32, so the tables' instructions cannot differ in them; what is rounded is how the groups' sums are
-//! scaled and added, and that is one sequence for every M (DESIGN.md, "Same bits").
+//! A group's codes multiply and add exactly, in i32, so the tables' instructions cannot differ in them; what is rounded
+//! is how the groups' sums are scaled and added, and that is one sequence for every M (DESIGN.md, "Same bits").
 //!
 //! | file | what |
 //! |---|---|

@@ -1,14 +1,15 @@
 //! Quantised weights in panels.
 //!
-//! A panel is 16 columns of `W^T` in lines of 64 bytes, four bytes to a column. Group by group of inputs come the codes, then one line of
-//! scales, so a product reads one stream.
+//! A panel is 16 columns of `W^T` in lines of 64 bytes, four bytes to a column. Group by group of inputs come the
+//! codes, then one line of scales, so a product reads one stream.
 //!
 //! | | a line of codes holds | code of input `k` of its group | scales |
 //! |---|---|---|---|
 //! | 8 bits | 4 inputs | byte `k % 4` of line `k / 4`, 128 added | f32 |
 //! | 4 bits | 8 inputs | byte `k % 4` of line `k / 8`, the low half for the first four | bf16 scale, bf16 minimum |
 //!
-//! 128 is added because the dot products of the instruction sets take one operand without a sign. 16 lines of 8-bit codes are one AMX tile.
+//! 128 is added because the dot products of the instruction sets take one operand without a sign. 16 lines of 8-bit
+//! codes are one AMX tile.
 
 use std::io;
 

@@ -13,7 +13,8 @@ use crate::cpu::matrix::Block;
 use crate::cpu::product::{EvenBlocks, FEW_ROWS, even_blocks};
 use crate::spec::contract::PANEL_COLS;
 
-/// `out[r, c] = sum over groups of lhs_scale * (scale * dot + minimum * lhs_sum)` for the rows and panels of a block, in the contract's order.
+/// `out[r, c] = sum over groups of lhs_scale * (scale * dot + minimum * lhs_sum)` for the rows and panels of a block,
+/// in the contract's order.
 pub struct QuantProduct<'a> {
     /// The left operand, quantised for these weights, in the order that [`Isa::quant_tiles`] asks for.
     pub rows: &'a QuantRows,
@@ -23,7 +24,8 @@ pub struct QuantProduct<'a> {
     pub block: &'a Block,
     /// As [`Block::layout`] says.
     pub out: &'a mut [f32],
-    /// As [`Product::finished`](crate::cpu::product::Product::finished); only where [`Isa::quant_sums_in_tiles`] is true.
+    /// As [`Product::finished`](crate::cpu::product::Product::finished); only where [`Isa::quant_sums_in_tiles`] is
+    /// true.
     pub finished: Option<SharedRows<'a>>,
 }
 
@@ -55,7 +57,8 @@ impl QuantProduct<'_> {
         }
     }
 
-    /// Rows in blocks of three by one panel; the rest, and a row alone, by three panels so that several streams of weights are in flight.
+    /// Rows in blocks of three by one panel; the rest, and a row alone, by three panels so that several streams of
+    /// weights are in flight.
     #[inline(always)]
     fn sweep_short<D: Dots, C: Code>(&mut self, dots: D) {
         let n_rows = self.block.n_rows;
@@ -64,8 +67,9 @@ impl QuantProduct<'_> {
         self.rows::<D, C, 1, 3, true>(dots, n_tall..n_rows);
     }
 
-    /// Rows in even blocks of `TALL` at most by `NARROW` panels: so they are read, and their codes unpacked, as seldom as registers allow. A row alone goes
-    /// by `WIDE`. Few rows wait for memory, so they ask for it ahead; many have the panels in a cache.
+    /// Rows in even blocks of `TALL` at most by `NARROW` panels: so they are read, and their codes unpacked, as seldom
+    /// as registers allow. A row alone goes by `WIDE`. Few rows wait for memory, so they ask for it ahead; many have
+    /// the panels in a cache.
     #[inline(always)]
     fn sweep_even<D: Dots, C: Code, const TALL: usize, const NARROW: usize, const WIDE: usize>(&mut self, dots: D) {
         const { assert!(TALL == 4 || TALL == 6, "blocks are of two to six rows") };
@@ -134,7 +138,8 @@ impl QuantProduct<'_> {
     }
 }
 
-/// Rows by `PANELS` panels, `ROWS` at a time: a kernel that is run apart, for where several shapes meet in a function the compiler keeps sums in memory.
+/// Rows by `PANELS` panels, `ROWS` at a time: a kernel that is run apart, for where several shapes meet in a function
+/// the compiler keeps sums in memory.
 struct Blocks<'a, 'b, C, const ROWS: usize, const PANELS: usize, const ASKS: bool> {
     product: &'b mut QuantProduct<'a>,
     rows: Range<usize>,

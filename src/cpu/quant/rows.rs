@@ -1,4 +1,5 @@
-//! Left operands of products with quantised weights: rows of f32 quantised to 8 bits, group by group like the weights that they meet.
+//! Left operands of products with quantised weights: rows of f32 quantised to 8 bits, group by group like the weights
+//! that they meet.
 
 use std::io;
 
@@ -27,8 +28,8 @@ pub struct QuantRows {
     buffer: Buffer<u8>,
     /// `[M][n_groups]`, or `[ceil(M / 16)][n_groups][16]` beside tiles.
     pub groups: Vec<Group>,
-    /// How the codes lie: row by row, `[M][n_groups][group_len]`; or in tiles of 16 rows by 64 codes, `[ceil(M / 16)][n_groups][ceil(group_len / 64)]`,
-    /// with zeros behind a group that ends within a tile.
+    /// How the codes lie: row by row, `[M][n_groups][group_len]`; or in tiles of 16 rows by 64 codes, `[ceil(M /
+    /// 16)][n_groups][ceil(group_len / 64)]`, with zeros behind a group that ends within a tile.
     pub tiled: bool,
 }
 
@@ -55,7 +56,8 @@ impl QuantRows {
     /// # Errors
     /// What the operating system says where it has no memory for them.
     pub fn make_room(&mut self, n_rows: usize, k: usize) -> io::Result<()> {
-        // A group is no longer than K, padded, so whole groups are less than twice as long; and whole tiles no more than twice.
+        // A group is no longer than K, padded, so whole groups are less than twice as long; and whole tiles no more
+        // than twice.
         let (n_rows, depth) = (n_rows.next_multiple_of(TILE_ROWS), k.next_multiple_of(TILE_DEPTH));
         let (n_codes, n_groups) = (n_rows * 2 * depth, n_rows * depth / TILE_DEPTH);
         if self.buffer.len() < n_codes {
@@ -67,8 +69,8 @@ impl QuantRows {
         Ok(())
     }
 
-    /// Quantises the first `n_rows` rows of `lhs`, which are the matrix's K long, padded to a multiple of 32. There is room for them
-    /// ([`QuantRows::make_room`]).
+    /// Quantises the first `n_rows` rows of `lhs`, which are the matrix's K long, padded to a multiple of 32. There is
+    /// room for them ([`QuantRows::make_room`]).
     pub fn quantise<I: Isa, S: Send>(
         &mut self,
         isa: I,

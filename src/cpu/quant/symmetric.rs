@@ -5,10 +5,12 @@ use crate::cpu::math::ROUNDING;
 use crate::cpu::pointwise::load_padded;
 use crate::spec::contract::QUANT_TINY;
 
-/// How a group of numbers becomes codes from -127 to 127: with `a = max |x|` the scale `a / 127` and the codes `round(x * (127 / a))`.
+/// How a group of numbers becomes codes from -127 to 127: with `a = max |x|` the scale `a / 127` and the codes
+/// `round(x * (127 / a))`.
 #[derive(Clone, Copy)]
 pub struct Symmetric {
-    /// What a code of 1 stands for: 0 for a group that counts as zeros, NaN for one with an element that is not finite, whose codes say nothing.
+    /// What a code of 1 stands for: 0 for a group that counts as zeros, NaN for one with an element that is not finite,
+    /// whose codes say nothing.
     pub scale: f32,
     /// What an element is multiplied with.
     inverse: f32,

@@ -7,14 +7,15 @@ use super::product::QuantProduct;
 use crate::cpu::isa::Isa;
 use crate::spec::contract::PANEL_COLS;
 
-/// How far ahead of a line that is read another is asked for, about: 1 KiB. Without it the kernel for 4 bits does too much between two lines for the
-/// hardware's own prefetch to keep memory busy: 13 against 16 GB/s on one core of a Sapphire Rapids class VM; 512 to 2,048 bytes are alike there, and on
-/// Zen 3 about so.
+/// How far ahead of a line that is read another is asked for, about: 1 KiB. Without it the kernel for 4 bits does too
+/// much between two lines for the hardware's own prefetch to keep memory busy: 13 against 16 GB/s on one core of a
+/// Sapphire Rapids class VM; 512 to 2,048 bytes are alike there, and on Zen 3 about so.
 const LINES_AHEAD: usize = 16;
 
 impl QuantProduct<'_> {
-    /// Which of [`QuantPanels::lines`] is asked for first while group `group` of `PANELS` panels from `panel` on is read: whole groups ahead where they are
-    /// short, or some lines never would be. At the end of a panel the next one to read is no neighbour, for those are read beside it.
+    /// Which of [`QuantPanels::lines`] is asked for first while group `group` of `PANELS` panels from `panel` on is
+    /// read: whole groups ahead where they are short, or some lines never would be. At the end of a panel the next one
+    /// to read is no neighbour, for those are read beside it.
     #[inline(always)]
     fn line_ahead<const PANELS: usize>(&self, panel: usize, group: usize) -> usize {
         let (group_lines, panel_lines) = (self.weights.code_lines() + 1, self.weights.panel_lines());

@@ -1,5 +1,6 @@
-//! What this machine can do at most, measured now: the roofs that a kernel's figure is compared with (Williams, Waterman and Patterson 2009,
-//! "Roofline"). A shared machine changes from minute to minute, so a roof belongs into the run that is compared with it.
+//! What this machine can do at most, measured now: the roofs that a kernel's figure is compared with (Williams,
+//! Waterman and Patterson 2009, "Roofline"). A shared machine changes from minute to minute, so a roof belongs into the
+//! run that is compared with it.
 
 mod region;
 mod sample;
@@ -20,7 +21,8 @@ const DRAM_BYTES: usize = 5 << 28;
 /// A roof.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Roof {
-    /// `fma512`, `fma256`, `amx-reg`, `dram`, `l2` and so on; those that end with `-l1` are our own product on operands in the first cache.
+    /// `fma512`, `fma256`, `amx-reg`, `dram`, `l2` and so on; those that end with `-l1` are our own product on operands
+    /// in the first cache.
     pub name: &'static str,
     /// `GFLOP/s` or `GB/s`, decimal.
     pub unit: &'static str,
@@ -39,8 +41,8 @@ pub struct Rate {
     pub best: f64,
 }
 
-/// Measures every roof of this machine: the register loop and the first cache of each kernel table, and reads from each level of memory.
-/// Takes some seconds and 1.25 GiB.
+/// Measures every roof of this machine: the register loop and the first cache of each kernel table, and reads from each
+/// level of memory. Takes some seconds and 1.25 GiB.
 ///
 /// # Panics
 /// Without a thread.
@@ -48,8 +50,9 @@ pub fn measure(n_threads: usize) -> Vec<Roof> {
     roofs(n_threads, |_| true)
 }
 
-/// Measures the roofs of these names alone; a name that this machine has no roof for is left out. [`TableStatus`](super::TableStatus) names
-/// the roof of a kernel table's arithmetic; `dram`, `l3` and `l2` are the reads.
+/// Measures the roofs of these names alone; a name that this machine has no roof for is left out.
+/// [`TableStatus`](super::TableStatus) names the roof of a kernel table's arithmetic; `dram`, `l3` and `l2` are the
+/// reads.
 ///
 /// # Panics
 /// Without a thread.

@@ -8,8 +8,8 @@ use crate::error::Result;
 /// Samples, of which the middle one counts, and regions of each.
 const SAMPLES: usize = 15;
 const REGIONS: u32 = 200;
-/// What each thread does in a region, and one thread between two: as in a decode step of a small model. Without work the thread that forks would
-/// have done all of it before another is there.
+/// What each thread does in a region, and one thread between two: as in a decode step of a small model. Without work
+/// the thread that forks would have done all of it before another is there.
 const TASK: Duration = Duration::from_micros(50);
 const GAP: Duration = Duration::from_micros(2);
 

@@ -6,7 +6,8 @@ use crate::cpu::isa::{Isa, Kernel};
 use crate::cpu::lhs::LhsElement;
 use crate::cpu::product::{Product, Span, SumLayout};
 
-/// Panels and depth of a product whose operands stay in the first cache; its rows are those of attention, as long as they fit.
+/// Panels and depth of a product whose operands stay in the first cache; its rows are those of attention, as long as
+/// they fit.
 const L1_PANELS: usize = 4;
 const L1_DEPTH: usize = 128;
 const MAX_L1_ROWS: usize = 32;
@@ -88,8 +89,8 @@ impl<I: Isa> Kernel<I> for Repeat<'_, I::Lhs> {
 /// Reads memory once, from end to end.
 pub type ReadWay<I> = fn(I, &[f32]);
 
-/// Ways to do so, of which the fastest counts: several streams at once, line by line, and memory asked for ahead of what is read, by which some CPUs
-/// read more and others less.
+/// Ways to do so, of which the fastest counts: several streams at once, line by line, and memory asked for ahead of
+/// what is read, by which some CPUs read more and others less.
 pub fn read_ways<I: Isa>() -> [ReadWay<I>; 6] {
     fn read<I: Isa, const STREAMS: usize, const ASKS: bool>(isa: I, data: &[f32]) {
         isa.run(ReadOnce::<STREAMS, ASKS>(data));

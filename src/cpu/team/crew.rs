@@ -1,7 +1,8 @@
 //! Threads of our own that take part in steps, and sleep between them.
 //!
-//! Whoever asks for a step leads it on the thread it is on. To enter a pool from outside instead is to sleep until a thread of the pool has been woken,
-//! has run the step and wakes the caller: as long as a small product takes (DESIGN.md, "Threads of a step").
+//! Whoever asks for a step leads it on the thread it is on. To enter a pool from outside instead is to sleep until a
+//! thread of the pool has been woken, has run the step and wakes the caller: as long as a small product takes
+//! (DESIGN.md, "Threads of a step").
 
 use std::collections::VecDeque;
 use std::io;
@@ -53,8 +54,9 @@ impl Crew {
         [number, number + 1].map(|i| self.helpers.get(i).map(|helper| helper.thread().clone()))
     }
 
-    /// Runs `step` on this thread, with the helpers ready for [`run`](super::run). Several threads that lead take turns; so a step must not lead another one of
-    /// the same crew, nor wait for rayon, which may have one in hand. Allocates nothing.
+    /// Runs `step` on this thread, with the helpers ready for [`run`](super::run). Several threads that lead take
+    /// turns; so a step must not lead another one of the same crew, nor wait for rayon, which may have one in hand.
+    /// Allocates nothing.
     pub fn lead<R>(&self, step: impl FnOnce() -> R) -> R {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let _leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner);

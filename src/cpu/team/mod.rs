@@ -1,10 +1,11 @@
 //! The threads of a step, which wait for its parallel regions awake.
 //!
-//! A step forks hundreds of times, some microseconds apart. To hand such a region to a pool costs more than to wait for the next one: jobs are queued and
-//! stolen, and a thread that finds none goes to sleep and must be woken. So for the length of a step some threads are a team: they
-//! spin on one word, which says that a region is open and how many of them are inside. A thread that comes late, or never since it has other
-//! work, is not waited for: whoever leads the step takes all tasks that nobody else takes. Who waits asks for memory that the next region reads
-//! (`next_reads`). The threads are our own (`crew`), or those of an embedder's pool ([`lead_workers`]).
+//! A step forks hundreds of times, some microseconds apart. To hand such a region to a pool costs more than to wait for
+//! the next one: jobs are queued and stolen, and a thread that finds none goes to sleep and must be woken. So for the
+//! length of a step some threads are a team: they spin on one word, which says that a region is open and how many of
+//! them are inside. A thread that comes late, or never since it has other work, is not waited for: whoever leads the
+//! step takes all tasks that nobody else takes. Who waits asks for memory that the next region reads (`next_reads`).
+//! The threads are our own (`crew`), or those of an embedder's pool ([`lead_workers`]).
 
 mod crew;
 mod next_reads;
@@ -52,7 +53,8 @@ type Job<'a> = &'a (dyn Fn(Member) -> Option<NextReads> + Sync);
 /// Regions are counted in the word from this bit on, helpers inside below it.
 const REGION: u64 = 1 << 16;
 
-/// Looks at the word before a waiting thread lets others run, and looks for a step before a helper of ours sleeps: some 50 us on recent Intel CPUs.
+/// Looks at the word before a waiting thread lets others run, and looks for a step before a helper of ours sleeps: some
+/// 50 us on recent Intel CPUs.
 const SPINS: u32 = 1_000;
 
 thread_local! {
@@ -74,11 +76,12 @@ struct Team {
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-// SAFETY: the leader alone writes `job`, while no region is open and no helper inside; helpers read it inside an open region alone. The word
-// orders the two. Everything else is for sharing.
+// SAFETY: the leader alone writes `job`, while no region is open and no helper inside; helpers read it inside an open
+// region alone. The word orders the two. Everything else is for sharing.
 unsafe impl Sync for Team {}
 
-/// Runs `step` on this thread, with `n_helpers` other threads of its rayon pool ready for [`run`]. Allocates nothing on a thread of a pool.
+/// Runs `step` on this thread, with `n_helpers` other threads of its rayon pool ready for [`run`]. Allocates nothing on
+/// a thread of a pool.
 pub fn lead_workers<R: Send>(n_helpers: usize, step: impl FnOnce() -> R + Send) -> R {
     let member = |number: usize| Member { number, seat: rayon::current_thread_index().unwrap_or(number) };
     let team = Team::new(member(0).seat);
@@ -94,8 +97,8 @@ pub fn lead_workers<R: Send>(n_helpers: usize, step: impl FnOnce() -> R + Send) 
     rayon::join(lead, help).0
 }
 
-/// Runs `job` on this thread as member 0, and on those helpers of its team that come in time, each with a number of its own. Returns
-/// when all are done. Without a team, or inside another region, member 0 is alone.
+/// Runs `job` on this thread as member 0, and on those helpers of its team that come in time, each with a number of its
+/// own. Returns when all are done. Without a team, or inside another region, member 0 is alone.
 ///
 /// # Panics
 /// If the job does on any thread.
@@ -105,12 +108,14 @@ pub fn run(job: Job<'_>) {
         job(Member { number: 0, seat: 0 });
         return;
     }
-    // SAFETY: `Team::lead` put the pointer there, and takes it away before it gives the team back; it runs below us on this thread's stack.
+    // SAFETY: `Team::lead` put the pointer there, and takes it away before it gives the team back; it runs below us on
+    // this thread's stack.
     let team = unsafe { &*led };
-    // SAFETY: a lifetime is all that changes. `open` ends with no helper inside, panic or not, so nobody has the job after this function.
+    // SAFETY: a lifetime is all that changes. `open` ends with no helper inside, panic or not, so nobody has the job
+    // after this function.
     let job = unsafe { std::mem::transmute::<Job<'_>, Job<'static>>(job) };
-    // SAFETY: this thread alone leads the team, promised whoever called `Team::lead`; no region is open, since LED was not null, and no helper inside,
-    // since the last one was waited for.
+    // SAFETY: this thread alone leads the team, promised whoever called `Team::lead`; no region is open, since LED was
+    // not null, and no helper inside, since the last one was waited for.
     unsafe { *team.job.get() = job };
     team.word.fetch_add(REGION, Ordering::Release);
     let open = Open(team);
@@ -178,7 +183,8 @@ impl Team {
         step()
     }
 
-    /// Takes part in every region that is seen open, until the step `begun` is over; one who comes late may do so in the first of the next step.
+    /// Takes part in every region that is seen open, until the step `begun` is over; one who comes late may do so in
+    /// the first of the next step.
     fn help(&self, begun: u64, helper: &mut Helper) {
         let mut n_looks = 0;
         // Acquire: a helper that leaves has seen every region of the step closed.

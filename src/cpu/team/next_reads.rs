@@ -3,7 +3,8 @@
 use crate::cpu::buffer::LINE;
 use crate::cpu::prefetch;
 
-/// Bytes that are asked for at most: what can come in the time that a leader is alone, and stays in a second cache of 512 KiB.
+/// Bytes that are asked for at most: what can come in the time that a leader is alone, and stays in a second cache of
+/// 512 KiB.
 const MOST: usize = 128 << 10;
 
 /// Cache lines that are asked for between two looks at the team's word.

@@ -51,8 +51,8 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
-    /// Operations as [`AttentionArgs::flops`]; the bytes of keys and values that some row sees, shared ones once, and of q and the
-    /// result in f32.
+    /// Operations as [`AttentionArgs::flops`]; the bytes of keys and values that some row sees, shared ones once, and
+    /// of q and the result in f32.
     pub fn cost(&self) -> Cost {
         let Heads { n_heads, head_dim, .. } = self.heads;
         let window = self.window.unwrap_or(usize::MAX);
@@ -89,7 +89,8 @@ impl AttentionShape {
         shared + self.n_seqs * (self.kv_len.div_ceil(page_len) - shared)
     }
 
-    /// Layers that take turns when `n_trials` trials do: enough for memory to be what is measured where there are few rows.
+    /// Layers that take turns when `n_trials` trials do: enough for memory to be what is measured where there are few
+    /// rows.
     fn n_layers(&self, n_trials: usize) -> u64 {
         let bytes = (self.n_read() * self.token_bytes() * n_trials) as u64;
         if self.n_rows > 1 { 1 } else { ROTATED_BYTES.div_ceil(bytes) }

@@ -13,7 +13,8 @@ use crate::spec::{KvDtype, WeightDtype};
 
 /// Rounds at least in which every table is measured once, in turn; the middle one counts.
 const ROUNDS: usize = 5;
-/// A measurement is as many calls as fit into this time, and one at least; where memory is measured it is one, and there are as many rounds.
+/// A measurement is as many calls as fit into this time, and one at least; where memory is measured it is one, and
+/// there are as many rounds.
 const SAMPLE_TIME: Duration = Duration::from_millis(20);
 /// 15k in whole pages.
 pub const SHARED_LEN: usize = 15_000 / PAGE_LEN * PAGE_LEN;
@@ -61,8 +62,8 @@ impl Comparison {
     }
 }
 
-/// Measures every available table at shapes of real models, one table after the other in each round, and the roofs before. Takes less than a
-/// minute and some GiB.
+/// Measures every available table at shapes of real models, one table after the other in each round, and the roofs
+/// before. Takes less than a minute and some GiB.
 ///
 /// # Errors
 /// When a table cannot be opened.
@@ -107,7 +108,8 @@ fn matmul_shapes() -> Vec<MatmulShape> {
     wanted.map(|(preset, part, m, dtype)| MatmulShape::new(preset, part, m, dtype)).into()
 }
 
-/// Decode, behind a shared prefix too, and prompts: of a large model and of a small one, keys and values in bf16 and in int8.
+/// Decode, behind a shared prefix too, and prompts: of a large model and of a small one, keys and values in bf16 and in
+/// int8.
 fn attention_shapes() -> Vec<AttentionShape> {
     let shape = |heads, kv, name: &str, [n_seqs, n_rows, kv_len, shared_len]: [usize; 4]| AttentionShape {
         name: name.into(),

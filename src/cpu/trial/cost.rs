@@ -11,7 +11,8 @@ pub struct Cost {
     pub bytes: u64,
     /// Whether the operations are of integers, for which no roof is measured.
     pub integers: bool,
-    /// Whether the bytes come from memory, since what they are part of rotates. Else caches may hold them, and memory is no roof.
+    /// Whether the bytes come from memory, since what they are part of rotates. Else caches may hold them, and memory
+    /// is no roof.
     pub from_memory: bool,
 }
 
@@ -44,7 +45,8 @@ pub struct Share {
 }
 
 impl Cost {
-    /// The share of the lower roof (Williams, Waterman and Patterson 2009), of those that are known; none where none is.
+    /// The share of the lower roof (Williams, Waterman and Patterson 2009), of those that are known; none where none
+    /// is.
     pub fn share(&self, time: Duration, ceiling: &Ceiling) -> Option<Share> {
         let memory = if self.from_memory { self.bytes as f64 / ceiling.memory } else { 0.0 };
         let arithmetic = if self.integers { 0.0 } else { self.flops as f64 / ceiling.arithmetic };

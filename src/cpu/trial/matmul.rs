@@ -31,7 +31,8 @@ pub struct MatmulShape {
 }
 
 impl MatmulShape {
-    /// The matrices that a step of a model multiplies with: `qkv`, `o`, `gate` (as `up`), `down` and `head`, with `[N, K]`.
+    /// The matrices that a step of a model multiplies with: `qkv`, `o`, `gate` (as `up`), `down` and `head`, with `[N,
+    /// K]`.
     pub fn matrices(preset: Preset) -> [(String, [usize; 2]); 5] {
         let c = preset.config();
         let (d_q, d_kv) = (c.d_q(), c.d_kv());
@@ -89,7 +90,8 @@ impl MatmulShape {
         Array2::from_shape_simple_fn((outputs.len(), self.k), || widen(next()))
     }
 
-    /// Packs the weights and makes rows for them. `n_trials` is how many trials of this shape take turns: together they read more than any cache holds.
+    /// Packs the weights and makes rows for them. `n_trials` is how many trials of this shape take turns: together they
+    /// read more than any cache holds.
     ///
     /// # Errors
     /// When the backend does not take the weights.

@@ -1,7 +1,8 @@
-//! Calls of the kernels at named shapes of real models, ready to be timed: what the benches and `longhaul doctor --tables` measure.
+//! Calls of the kernels at named shapes of real models, ready to be timed: what the benches and `longhaul doctor
+//! --tables` measure.
 //!
-//! A shape says what it computes and what that costs; made ready on a backend it is a trial, which calls the kernel again and again. What
-//! comes from memory rotates through more than [`ROTATED_BYTES`], so that no cache holds it.
+//! A shape says what it computes and what that costs; made ready on a backend it is a trial, which calls the kernel
+//! again and again. What comes from memory rotates through more than [`ROTATED_BYTES`], so that no cache holds it.
 
 mod attention;
 mod comparison;
@@ -29,7 +30,8 @@ pub trait Trial {
     fn call(&mut self) -> crate::Result<()>;
 }
 
-/// bf16 numbers between -1 and 1, none smaller than 1/2, that look random: they neither become denormal nor overflow, whatever is computed.
+/// bf16 numbers between -1 and 1, none smaller than 1/2, that look random: they neither become denormal nor overflow,
+/// whatever is computed.
 fn numbers(seed: u64) -> impl FnMut() -> u16 {
     let mut state = seed;
     move || {

@@ -12,7 +12,7 @@ use crate::cpu::matmul::silu_gate;
 use crate::cpu::matrix::Block;
 use crate::cpu::pointwise::{LhsRow, RmsNorm, RotateHeads};
 use crate::cpu::product::SumLayout;
-use crate::cpu::vocabulary::VocabularyWeights;
+use crate::cpu::vocabulary::weigh;
 use crate::error::{Error, Result};
 use crate::spec::contract::PANEL_COLS;
 
@@ -132,10 +132,10 @@ impl Data {
     }
 
     /// The weights of every row.
-    fn weigh(&mut self, weights: &VocabularyWeights) {
+    fn weigh<I: Isa>(&mut self, isa: I) {
         for (x, out) in self.x.chunks_exact(self.width).zip(self.out.chunks_exact_mut(self.depth)) {
             // Numbers are below 1.
-            std::hint::black_box(weights.of(x, 1.0, 1.0, &mut out[..self.width]));
+            std::hint::black_box(weigh(isa, x, 1.0, 1.0, &mut out[..self.width]));
         }
     }
 }
@@ -172,10 +172,7 @@ impl TableVisitor for Finder<'_> {
             PointwiseOp::RmsNorm => Box::new(move |data| data.norm(isa)),
             PointwiseOp::Rope { head_dim } => Box::new(move |data| data.rotate(isa, head_dim)),
             PointwiseOp::SiluGate => Box::new(move |data| data.gate(isa)),
-            PointwiseOp::VocabularyWeights => {
-                let weights = VocabularyWeights::on(isa);
-                Box::new(move |data| data.weigh(&weights))
-            }
+            PointwiseOp::VocabularyWeights => Box::new(move |data| data.weigh(isa)),
         });
     }
 }

@@ -1,9 +1,10 @@
 //! A call of attention, cut in launches of programs (`launch`).
 //!
-//! A sequence whose rows were just appended is *fresh*: its new tokens go with the launch, which writes them to their pages. Decode rows of
-//! fresh sequences share launches. The rows of any other sequence lie in pages already, and the kernel wants them as new tokens all the same: they
-//! are read, and go alone. The kernel writes whole pages of keys from the first new token on, zero after the last; those pages' keys are put
-//! back afterwards, so that asking again about the middle of a context changes nothing.
+//! A sequence whose rows were just appended is *fresh*: its new tokens go with the launch, which writes them to their
+//! pages. Decode rows of fresh sequences share launches. The rows of any other sequence lie in pages already, and the
+//! kernel wants them as new tokens all the same: they are read, and go alone. The kernel writes whole pages of keys
+//! from the first new token on, zero after the last; those pages' keys are put back afterwards, so that asking again
+//! about the middle of a context changes nothing.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -66,7 +67,8 @@ fn request(pages: &NeuronPages, args: &AttentionArgs<'_>) -> Request {
     request.exactly("window", args.window.unwrap_or(0) as u64).exactly("n_pages", pages.n_device_pages as u64)
 }
 
-/// Which sequences are fresh: all of their rows are pending, nothing else is on the pages of these, and those pages are listed once in the call.
+/// Which sequences are fresh: all of their rows are pending, nothing else is on the pages of these, and those pages are
+/// listed once in the call.
 fn fresh(layer: &Layer, ragged: &Ragged<'_>, page_len: usize) -> Vec<bool> {
     let mut times_listed = HashMap::<PageId, usize>::new();
     for seq in 0..ragged.n_seqs() {
@@ -109,7 +111,8 @@ impl Call<'_, '_> {
         request.at_least("max_pages", n_context.max(1) as u64)
     }
 
-    /// The most of an argument that launches for these sequences take, and `wanted` at most; also if no program takes them, which the launch says.
+    /// The most of an argument that launches for these sequences take, and `wanted` at most; also if no program takes
+    /// them, which the launch says.
     fn at_once(&self, seqs: &[usize], argument: &str, wanted: usize) -> usize {
         let last = seqs.iter().map(|seq| self.args.ragged.kv_len(*seq) - 1).max().unwrap_or(0);
         self.programs.largest(&self.request(1, 1, last), argument).unwrap_or(wanted).clamp(1, wanted.max(1))

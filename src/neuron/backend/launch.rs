@@ -74,8 +74,8 @@ pub fn run(
     Ok(())
 }
 
-/// The queries of the pieces, zero for padding. The programs scale scores by `1 / sqrt(head_dim)`; what the call wants beyond goes into the
-/// queries before they are rounded.
+/// The queries of the pieces, zero for padding. The programs scale scores by `1 / sqrt(head_dim)`; what the call wants
+/// beyond goes into the queries before they are rounded.
 fn queries(args: &AttentionArgs<'_>, pieces: &[Piece<'_>], bucket: &Bucket) -> Result<FeatureMajor> {
     let head_dim = bucket.layout.head_dim;
     let factor = (f64::from(args.scale) * (head_dim as f64).sqrt()) as f32;

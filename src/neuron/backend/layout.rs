@@ -1,4 +1,5 @@
-//! Layouts that the kernels read, made from those that everybody else uses: `kernels/layouts.py` and `kernels/attention_plan.py`, which say why.
+//! Layouts that the kernels read, made from those that everybody else uses: `kernels/layouts.py` and
+//! `kernels/attention_plan.py`, which say why.
 
 use half::bf16;
 use ndarray::{ArrayView2, ArrayViewMut2};
@@ -17,7 +18,8 @@ pub fn tiles(n: usize) -> usize {
     n.div_ceil(PARTITIONS)
 }
 
-/// `x[M, K]` as `[128, K tiles, n_rows]`, rounded: feature `f` on partition `f % 128` of tile `f / 128`. Zero beyond M and K.
+/// `x[M, K]` as `[128, K tiles, n_rows]`, rounded: feature `f` on partition `f % 128` of tile `f / 128`. Zero beyond M
+/// and K.
 pub fn pack_features(x: ArrayView2<'_, f32>, n_rows: usize) -> Vec<bf16> {
     let k_tiles = tiles(x.ncols());
     let mut packed = vec![bf16::ZERO; PARTITIONS * k_tiles * n_rows];
@@ -95,15 +97,16 @@ impl PageLayout {
         self.len() * size_of::<bf16>()
     }
 
-    /// Where element `i`, `[kv_head][head_dim]`, of a slot's key lies: `[128, n_kv_heads, R]`, the slots in as many parts as heads fit on the
-    /// partitions, R of them in each.
+    /// Where element `i`, `[kv_head][head_dim]`, of a slot's key lies: `[128, n_kv_heads, R]`, the slots in as many
+    /// parts as heads fit on the partitions, R of them in each.
     fn key(&self, slot: usize, i: usize) -> usize {
         let (head, f) = (i / self.head_dim, i % self.head_dim);
         let run = self.page_len * self.head_dim / PARTITIONS;
         ((slot / run * self.head_dim + f) * self.n_kv_heads + head) * run + slot % run
     }
 
-    /// The row, of `token_len` elements, that a slot's value is: `[128, page_len / 128, n_kv_heads, head_dim]`, slot `s` on partition `s % 128`.
+    /// The row, of `token_len` elements, that a slot's value is: `[128, page_len / 128, n_kv_heads, head_dim]`, slot
+    /// `s` on partition `s % 128`.
     pub fn value_row(&self, slot: usize) -> usize {
         slot % PARTITIONS * (self.page_len / PARTITIONS) + slot / PARTITIONS
     }

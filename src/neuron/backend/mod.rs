@@ -1,14 +1,16 @@
 //! The two public kernels on Trainium: packed matrices and KV pages, by programs that `kernels/compile.py` compiled.
 //!
-//! Weights and pages lie in device memory, in the layouts that the kernels read (`kernels/layouts.py`, `kernels/attention_plan.py`); activations
-//! cross. A call looks its program up in the [catalog](super::catalog), the smallest bucket that takes it, pads, writes, executes and reads; a call that no
-//! bucket takes is cut in pieces. Programs are loaded at first use and kept.
+//! Weights and pages lie in device memory, in the layouts that the kernels read (`kernels/layouts.py`,
+//! `kernels/attention_plan.py`); activations cross. A call looks its program up in the [catalog](super::catalog), the
+//! smallest bucket that takes it, pads, writes, executes and reads; a call that no bucket takes is cut in pieces.
+//! Programs are loaded at first use and kept.
 //!
-//! The kernel appends new keys and values in the same program that attends. So what [`KvPages::append`] takes waits on the host for the
-//! [`KvPages::attention`] of its layer, which takes it along; what no attention took is written to the pages by the host, a page at a time.
+//! The kernel appends new keys and values in the same program that attends. So what [`KvPages::append`] takes waits on
+//! the host for the [`KvPages::attention`] of its layer, which takes it along; what no attention took is written to the
+//! pages by the host, a page at a time.
 //!
-//! Limits: weights, keys, values, activations and results are bf16 (sums f32); heads of 64 or 128; new tokens must be finite. Not yet: a whole
-//! step as one program, which [`Backend::load`] says. This proves the kernels, not inference.
+//! Limits: weights, keys, values, activations and results are bf16 (sums f32); heads of 64 or 128; new tokens must be
+//! finite. Not yet: a whole step as one program, which [`Backend::load`] says. This proves the kernels, not inference.
 //!
 //! **Run only against the stand-in for libnrt** (`tests/fake-nrt`), never on a Trainium.
 
@@ -39,7 +41,8 @@ use crate::spec::{KvDtype, KvSpec, ModelConfig, WeightDtype, WeightSource, Weigh
 /// The runtime's own variable for the number of physical cores that make a logical one.
 const LNC_VARIABLE: &str = "NEURON_LOGICAL_NC_CONFIG";
 
-/// Tokens of a page where the catalog has no attention to tell: the shortest that holds whole tiles of keys for each size of a head.
+/// Tokens of a page where the catalog has no attention to tell: the shortest that holds whole tiles of keys for each
+/// size of a head.
 const DEFAULT_PAGE_LEN: usize = 256;
 
 /// How the Neuron backend is to run.
@@ -60,9 +63,10 @@ pub struct NeuronOptions {
 /// Opens the Neuron backend on one logical core. Starts the runtime, which a process has once.
 ///
 /// # Errors
-/// [`Error::Unavailable`] without libnrt, or on a chip that is not known or that the kernels are not for; [`Error::Io`] without programs, and [`Error::Program`] for a manifest
-/// that is wrong; [`Error::Argument`] for a core that there is not, or programs of several page lengths with none chosen. But for the chip's, all of
-/// them come before the runtime is started, so that the process still has it.
+/// [`Error::Unavailable`] without libnrt, or on a chip that is not known or that the kernels are not for; [`Error::Io`]
+/// without programs, and [`Error::Program`] for a manifest that is wrong; [`Error::Argument`] for a core that there is
+/// not, or programs of several page lengths with none chosen. But for the chip's, all of them come before the runtime
+/// is started, so that the process still has it.
 pub fn open(options: &NeuronOptions) -> Result<Box<dyn Backend>> {
     let dir = options.programs.clone().unwrap_or_else(|| default_dir().0);
     let catalog = Catalog::open(&dir)?;

@@ -84,7 +84,8 @@ impl NeuronPages {
     }
 }
 
-/// A request for attention over pages of this layout, in the variant with device loops, that says nothing of its other sizes yet.
+/// A request for attention over pages of this layout, in the variant with device loops, that says nothing of its other
+/// sizes yet.
 pub(super) fn pages_request(programs: &Programs, layout: PageLayout) -> Request {
     let PageLayout { page_len, n_kv_heads, head_dim } = layout;
     let request = programs.request("attention").exactly("n_kv_heads", n_kv_heads as u64);

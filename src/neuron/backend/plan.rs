@@ -82,7 +82,8 @@ pub fn context(start: usize, window: Option<usize>, page_len: usize) -> std::ops
 /// The plan's tensors.
 #[derive(Debug, PartialEq)]
 pub struct Plan {
-    /// `[n_seqs, 4 + step]`: whole steps, single pages, slot of the first new token in its page, context pages; then the single pages.
+    /// `[n_seqs, 4 + step]`: whole steps, single pages, slot of the first new token in its page, context pages; then
+    /// the single pages.
     pub counts: Vec<i32>,
     /// `[n_seqs, 2, steps, step]`: context pages of whole steps; all of them. The rest is -1.
     pub tables: Vec<i32>,
@@ -90,7 +91,8 @@ pub struct Plan {
     pub tails: Vec<i32>,
     /// `[n_seqs * q_len]`: the row of each new token in the pages of values; -1 for padding.
     pub rows: Vec<i32>,
-    /// `[128, n_seqs, 3]`: first slot of the tail and of the tables, relative to the first new token; slots used in the tail.
+    /// `[128, n_seqs, 3]`: first slot of the tail and of the tables, relative to the first new token; slots used in the
+    /// tail.
     pub bounds: Vec<f32>,
 }
 
@@ -136,7 +138,8 @@ fn extend_to(out: &mut Vec<i32>, values: &[i32], len: usize, filler: i32) {
 mod tests {
     use super::*;
 
-    /// `attention_plan.plan(Bucket(2, 3, 2, 1, 128, 128, 5, unroll=1), [513, 126], [2, 3], [[9, 8, 7, 6, 5], [3, 4]])`, written out.
+    /// `attention_plan.plan(Bucket(2, 3, 2, 1, 128, 128, 5, unroll=1), [513, 126], [2, 3], [[9, 8, 7, 6, 5], [3, 4]])`,
+    /// written out.
     #[test]
     fn a_plan_is_that_of_the_python_side() {
         let layout = PageLayout { page_len: 128, n_kv_heads: 1, head_dim: 128 };

@@ -11,7 +11,8 @@ use crate::neuron::device::{Core, DeviceTensor, Element, Program, TensorSet};
 use crate::neuron::error::NeuronError;
 use crate::neuron::neff::Target;
 
-/// What the name of an input ends with that lies in the same memory as the output of the rest of its name (`kernels/README.md`).
+/// What the name of an input ends with that lies in the same memory as the output of the rest of its name
+/// (`kernels/README.md`).
 const ALIAS: &str = ".must_alias_input";
 
 /// More than any argument of a program is, so that no size made of them overflows.
@@ -42,7 +43,8 @@ impl Programs {
         Request::matmul("matmul", self.target, self.lnc, [m as u64, k as u64, n as u64], "bfloat16")
     }
 
-    /// The largest that an argument may be in one call, over the programs of this kind that take the rest of the request.
+    /// The largest that an argument may be in one call, over the programs of this kind that take the rest of the
+    /// request.
     pub fn largest(&self, request: &Request, argument: &str) -> Option<usize> {
         let takes = |e: &Entry| {
             let enough = |(name, n): &(String, u64)| name == argument || e.count(name).is_some_and(|have| have >= *n);

@@ -22,7 +22,8 @@ const MAX_BYTES: u64 = 16 << 20;
 pub struct Entry {
     /// The kernel in `kernels/`: `matmul`, `matmul_silu_gate`, `attention`.
     pub kernel: String,
-    /// What it was compiled for, by the names that the kernel has for its compile-time arguments: the bucket's counts, and types.
+    /// What it was compiled for, by the names that the kernel has for its compile-time arguments: the bucket's counts,
+    /// and types.
     #[serde(deserialize_with = "unique")]
     pub arguments: BTreeMap<String, Argument>,
     /// Inputs and outputs, in the order in which the kernel takes and gives them.
@@ -73,8 +74,8 @@ impl Entry {
     }
 }
 
-/// Whether a name, joined to a folder, is that of a file right in it. Symbolic links are followed all the same: who can place one there can
-/// place a file.
+/// Whether a name, joined to a folder, is that of a file right in it. Symbolic links are followed all the same: who can
+/// place one there can place a file.
 fn stands_in_the_folder(name: &str) -> bool {
     let mut components = Path::new(name).components();
     let is_one = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));

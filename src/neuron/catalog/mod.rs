@@ -1,8 +1,10 @@
 //! Which programs there are: a folder of NEFFs, and the manifest that `python -m kernels.compile` writes beside them.
 //!
-//! Trainium runs programs of fixed shapes, compiled ahead of time for a set of sizes, the buckets. A [`Request`] says what a call needs;
-//! [`Catalog::find`] gives the smallest bucket that takes it and how much is to be padded, or an error that names what is missing and the command
-//! that builds it. [`default_dir`] is where programs are looked for. A program is checked when it is loaded: its SHA-256, the hash inside the NEFF, and that the file says the same as the manifest.
+//! Trainium runs programs of fixed shapes, compiled ahead of time for a set of sizes, the buckets. A [`Request`] says
+//! what a call needs; [`Catalog::find`] gives the smallest bucket that takes it and how much is to be padded, or an
+//! error that names what is missing and the command that builds it. [`default_dir`] is where programs are looked for. A
+//! program is checked when it is loaded: its SHA-256, the hash inside the NEFF, and that the file says the same as the
+//! manifest.
 //!
 //! # The manifest
 //! `manifest.json`, UTF-8, at most 16 MiB:
@@ -16,8 +18,9 @@
 //!     "key": "64 hexadecimal digits", "neff": "matmul-0123456789abcdef.neff", "sha256": "64 hexadecimal digits"}]}
 //! ```
 //!
-//! Each field is an [`Entry`]'s. Nothing else may stand there. `arguments` are counts and names; a kernel stands there once with the same
-//! arguments, target and LNC. `neff` is the name of a file in the same folder; `key` and `sha256` are lower-case.
+//! Each field is an [`Entry`]'s. Nothing else may stand there. `arguments` are counts and names; a kernel stands there
+//! once with the same arguments, target and LNC. `neff` is the name of a file in the same folder; `key` and `sha256`
+//! are lower-case.
 
 mod error;
 mod manifest;
@@ -44,8 +47,8 @@ const DIR_VARIABLE: &str = "LONGHAUL_PROGRAMS";
 /// The folder of programs where nothing names one, in the working folder; `kernels/compile.py` writes there too.
 const DEFAULT_DIR: &str = "programs";
 
-/// Where programs are looked for, and who said so: the folder that `LONGHAUL_PROGRAMS` names, else `programs` in the working folder. It need
-/// not be there.
+/// Where programs are looked for, and who said so: the folder that `LONGHAUL_PROGRAMS` names, else `programs` in the
+/// working folder. It need not be there.
 pub fn default_dir() -> (PathBuf, &'static str) {
     dir_of(std::env::var_os(DIR_VARIABLE))
 }
@@ -83,15 +86,16 @@ impl Catalog {
         &self.entries
     }
 
-    /// The programs that differ from the request in their bucket at most, smallest first: for a caller who may also cut a call in pieces.
+    /// The programs that differ from the request in their bucket at most, smallest first: for a caller who may also cut
+    /// a call in pieces.
     pub fn buckets(&self, request: &Request) -> Vec<&Entry> {
         let mut buckets: Vec<&Entry> = self.entries.iter().filter(|e| request.is_kind_of(e)).collect();
         buckets.sort_by_key(|e| request.at_least.iter().map(|(name, _)| e.count(name)).collect::<Vec<_>>());
         buckets
     }
 
-    /// The program with the smallest bucket that the request fits into: the smallest product of the counts that may be larger. Of equal ones
-    /// the first in the order of [`Catalog::buckets`].
+    /// The program with the smallest bucket that the request fits into: the smallest product of the counts that may be
+    /// larger. Of equal ones the first in the order of [`Catalog::buckets`].
     ///
     /// # Errors
     /// [`CatalogError::Missing`] when there is none.
@@ -109,8 +113,8 @@ impl Catalog {
     /// Reads a program and checks it, in little memory.
     ///
     /// # Errors
-    /// [`CatalogError::Io`] when it cannot be read; [`CatalogError::Unsound`] when it is another file than the manifest tells of, is damaged, or
-    /// says something else than the manifest.
+    /// [`CatalogError::Io`] when it cannot be read; [`CatalogError::Unsound`] when it is another file than the manifest
+    /// tells of, is damaged, or says something else than the manifest.
     pub fn verify(&self, entry: &Entry) -> Result<Neff, CatalogError> {
         let path = self.dir.join(&entry.neff);
         check(entry, &path, open(&path)?)

@@ -7,8 +7,8 @@ use crate::neuron::neff::{Argument, Target};
 
 /// A kernel call that a program is wanted for.
 ///
-/// Every compile-time argument of a program must be spoken of: one that the request does not name could be anything, a window or another
-/// layout, so that program does not fit.
+/// Every compile-time argument of a program must be spoken of: one that the request does not name could be anything, a
+/// window or another layout, so that program does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The kernel.
@@ -32,8 +32,8 @@ impl Request {
         Self { kernel: kernel.into(), target, lnc, exact, at_least, free }
     }
 
-    /// `kernel`, `matmul` or `matmul_silu_gate`, of `x[m, k]` and `W[n, k]`, whose weights are stored as `weights` (`bfloat16`,
-    /// `float8_e4m3`).
+    /// `kernel`, `matmul` or `matmul_silu_gate`, of `x[m, k]` and `W[n, k]`, whose weights are stored as `weights`
+    /// (`bfloat16`, `float8_e4m3`).
     pub fn matmul(kernel: &str, target: Target, lnc: u32, [m, k, n]: [u64; 3], weights: &str) -> Self {
         Self::new(kernel, target, lnc).exactly("k", k).exactly("n", n).named("weights", weights).at_least("m", m)
     }

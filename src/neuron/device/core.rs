@@ -41,7 +41,8 @@ impl Core {
         Program::load(self, name, neff)
     }
 
-    /// Allocates `size_bytes` of device memory; `name` is for messages, here and in the runtime's log. Contents are undefined at first.
+    /// Allocates `size_bytes` of device memory; `name` is for messages, here and in the runtime's log. Contents are
+    /// undefined at first.
     pub fn allocate(&self, name: &str, size_bytes: usize) -> Result<DeviceTensor> {
         DeviceTensor::allocate(self, name, size_bytes)
     }
@@ -56,7 +57,8 @@ impl Core {
         Arc::ptr_eq(&self.lock, &other.lock)
     }
 
-    /// Calls libnrt under the core's lock, unless the device is lost or a drop's failure is due. `subject` names what it is about.
+    /// Calls libnrt under the core's lock, unless the device is lost or a drop's failure is due. `subject` names what
+    /// it is about.
     pub(super) fn call<T>(
         &self,
         operation: &'static str,

@@ -54,7 +54,8 @@ impl Health {
         self.state().lost.clone()
     }
 
-    /// Whether the runtime may be closed: the device is there, and nothing is alive on it. Otherwise closing is unsafe, or could hang.
+    /// Whether the runtime may be closed: the device is there, and nothing is alive on it. Otherwise closing is unsafe,
+    /// or could hang.
     pub(super) fn may_close(&self) -> bool {
         let state = self.state();
         state.lost.is_none() && !state.left_over

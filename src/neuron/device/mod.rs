@@ -20,16 +20,19 @@
 //!
 //! **Lifetimes.** Everything holds the runtime, so it closes last. A set holds the tensors that it was given.
 //!
-//! **Dropping** never panics. What fails then is parked, and the next call of the runtime, whatever it is, returns it instead of running. What
-//! could not be freed is still there, so the runtime is not closed then: closing over it is unsafe, and the process's end does as well.
+//! **Dropping** never panics. What fails then is parked, and the next call of the runtime, whatever it is, returns it
+//! instead of running. What could not be freed is still there, so the runtime is not closed then: closing over it is
+//! unsafe, and the process's end does as well.
 //!
-//! **A fatal status** ([`Fault::is_fatal`](crate::error::Fault::is_fatal)) loses the device to this process. Every later call returns that
-//! failure at once ([`NeuronError::Lost`](super::NeuronError::Lost)) and calls nothing; what is dropped is left to the process's end, since unloading and
-//! closing could hang. `DESIGN.md` says what a supervisor does then.
+//! **A fatal status** ([`Fault::is_fatal`](crate::error::Fault::is_fatal)) loses the device to this process. Every
+//! later call returns that failure at once ([`NeuronError::Lost`](super::NeuronError::Lost)) and calls nothing; what is
+//! dropped is left to the process's end, since unloading and closing could hang. `DESIGN.md` says what a supervisor
+//! does then.
 //!
-//! **Threads.** AWS documents executing from several threads and loading from several (see [`nrt`](super::nrt)), so handles may move between
-//! threads. It says nothing about two threads in one tensor or set. Therefore every call about something on a core is made under that core's lock:
-//! one thread at a time per core, any number over cores. That costs no throughput: a core runs one program at a time.
+//! **Threads.** AWS documents executing from several threads and loading from several (see [`nrt`](super::nrt)), so
+//! handles may move between threads. It says nothing about two threads in one tensor or set. Therefore every call about
+//! something on a core is made under that core's lock: one thread at a time per core, any number over cores. That costs
+//! no throughput: a core runs one program at a time.
 
 mod core;
 mod element;

@@ -14,8 +14,9 @@ pub struct Program {
     tensors: Vec<TensorInfo>,
 }
 
-// SAFETY: the handle is a pointer of libnrt, which ties it to no thread: AWS documents `nrt_execute` of one program from several threads
-// (developer guide, "Graph Walker and CPU Node Executor": "If multiple threads are used, subsequent executions would be pipelined").
+// SAFETY: the handle is a pointer of libnrt, which ties it to no thread: AWS documents `nrt_execute` of one program
+// from several threads (developer guide, "Graph Walker and CPU Node Executor": "If multiple threads are used,
+// subsequent executions would be pipelined").
 unsafe impl Send for Program {}
 // SAFETY: as above; besides, every call is made under the core's lock.
 unsafe impl Sync for Program {}
@@ -62,23 +63,25 @@ impl Program {
         self.tensors.iter().filter(|t| t.usage == Usage::Output)
     }
 
-    /// Runs once, and returns when it has run. For what is written in place, bind one tensor as the input `X.must_alias_input` and as the
-    /// output `X`.
+    /// Runs once, and returns when it has run. For what is written in place, bind one tensor as the input
+    /// `X.must_alias_input` and as the output `X`.
     ///
     /// # Errors
-    /// [`NeuronError::Argument`] if a tensor is missing, of another size or on another core, or the program has none of its name; whatever
-    /// `nrt_execute` returns.
+    /// [`NeuronError::Argument`] if a tensor is missing, of another size or on another core, or the program has none of
+    /// its name; whatever `nrt_execute` returns.
     pub fn execute(&self, inputs: &TensorSet, outputs: &TensorSet) -> Result<()> {
         self.check_set(Usage::Input, inputs)?;
         self.check_set(Usage::Output, outputs)?;
         let subject = || format!("program `{}` on {}", self.name, self.core);
         self.core.call("nrt_execute", subject, |nrt| {
-            // SAFETY: program and sets are borrowed, the sets hold their tensors, and the core's lock keeps everybody else from calling.
+            // SAFETY: program and sets are borrowed, the sets hold their tensors, and the core's lock keeps everybody
+            // else from calling.
             unsafe { nrt.execute(self.handle, inputs.handle(), outputs.handle()) }
         })
     }
 
-    /// Whether everything that the program reads, or writes, is in the set and fits. The runtime checks as well, and names nothing.
+    /// Whether everything that the program reads, or writes, is in the set and fits. The runtime checks as well, and
+    /// names nothing.
     fn check_set(&self, usage: Usage, set: &TensorSet) -> Result<()> {
         let wrong = |what: String| Err(NeuronError::Argument(format!("program `{}`: {what}", self.name)));
         if !set.core().is(&self.core) {

@@ -22,7 +22,8 @@ enum Process {
     Lost(Failure),
 }
 
-/// The initialised Neuron runtime. Clones are the same; it closes when the last of them and everything made with it is gone.
+/// The initialised Neuron runtime. Clones are the same; it closes when the last of them and everything made with it is
+/// gone.
 #[derive(Debug, Clone)]
 pub struct Runtime(pub(super) Arc<Shared>);
 
@@ -37,17 +38,19 @@ pub(super) struct Shared {
 }
 
 impl Runtime {
-    /// The runtime of this process: opens libnrt ([`Nrt::open`]) and initialises it, or returns the one that is there. It takes the cores that
-    /// `NEURON_RT_VISIBLE_CORES` names, all by default, from every other process. Variables of the environment must be set before.
+    /// The runtime of this process: opens libnrt ([`Nrt::open`]) and initialises it, or returns the one that is there.
+    /// It takes the cores that `NEURON_RT_VISIBLE_CORES` names, all by default, from every other process. Variables of
+    /// the environment must be set before.
     ///
     /// # Errors
-    /// [`NeuronError::NotFound`] without a libnrt; [`NeuronError::Status`] if it does not initialise, for instance because another process has
-    /// the cores; [`NeuronError::Closed`] if this process had it and closed it.
+    /// [`NeuronError::NotFound`] without a libnrt; [`NeuronError::Status`] if it does not initialise, for instance
+    /// because another process has the cores; [`NeuronError::Closed`] if this process had it and closed it.
     pub fn start() -> Result<Self> {
         Self::start_where(|_| Ok(()))
     }
 
-    /// The same for who wants logical core `idx`, so that a core that there is not leaves the runtime unstarted: it is to be had once.
+    /// The same for who wants logical core `idx`, so that a core that there is not leaves the runtime unstarted: it is
+    /// to be had once.
     ///
     /// # Errors
     /// Those of [`Runtime::start`], and [`NeuronError::Argument`] if there is no such core.
@@ -101,7 +104,8 @@ impl Runtime {
         inspect::of(&self.0.nrt)
     }
 
-    /// What a call would return for what happened before it: the loss of the device, or a failure of something that was dropped.
+    /// What a call would return for what happened before it: the loss of the device, or a failure of something that was
+    /// dropped.
     ///
     /// # Errors
     /// That.
@@ -140,8 +144,8 @@ impl Drop for Shared {
         if !self.health.may_close() {
             return; // the process's end gives the cores back
         }
-        // SAFETY: programs, tensors and sets hold this struct, so all are dropped, and all of them could be freed; calls borrow them. `close` returns no status, and if it
-        // failed there would be no next call to tell.
+        // SAFETY: programs, tensors and sets hold this struct, so all are dropped, and all of them could be freed;
+        // calls borrow them. `close` returns no status, and if it failed there would be no next call to tell.
         let _ = unsafe { self.nrt.close() };
     }
 }

@@ -28,11 +28,12 @@ impl TensorSet {
         Ok(Self { core: core.clone(), handle, bound: BTreeMap::new(), replaced: Vec::new() })
     }
 
-    /// Binds a tensor to a name, instead of what was bound to it. The set holds it until the set is dropped, replaced or not; so bind once,
-    /// and write into what is bound.
+    /// Binds a tensor to a name, instead of what was bound to it. The set holds it until the set is dropped, replaced
+    /// or not; so bind once, and write into what is bound.
     ///
     /// # Errors
-    /// [`NeuronError::Argument`] if the tensor is on another core, or the name has a NUL; whatever `nrt_add_tensor_to_tensor_set` returns.
+    /// [`NeuronError::Argument`] if the tensor is on another core, or the name has a NUL; whatever
+    /// `nrt_add_tensor_to_tensor_set` returns.
     pub fn bind(&mut self, name: &str, tensor: &DeviceTensor) -> Result<()> {
         if !tensor.core().is(&self.core) {
             let what = format!("tensor `{}` is on {}, the set on {}", tensor.name(), tensor.core(), self.core);

@@ -8,8 +8,8 @@ use super::element::{Element, bytes, bytes_mut};
 use crate::neuron::error::{NeuronError, Result};
 use crate::neuron::nrt::{Placement, TensorHandle};
 
-/// A tensor in the memory of a core, or a slice of one. Clones are the same tensor; the memory is freed when the last tensor, slice and set that
-/// has it is gone.
+/// A tensor in the memory of a core, or a slice of one. Clones are the same tensor; the memory is freed when the last
+/// tensor, slice and set that has it is gone.
 #[derive(Debug, Clone)]
 pub struct DeviceTensor(Arc<Inner>);
 
@@ -129,7 +129,8 @@ impl DeviceTensor {
     /// Copies `size_bytes` from `source` on the same core, without the host. The two ranges must not overlap.
     ///
     /// # Errors
-    /// [`NeuronError::Argument`] if a range is not inside, the ranges overlap, or the cores differ; whatever `nrt_tensor_copy` returns.
+    /// [`NeuronError::Argument`] if a range is not inside, the ranges overlap, or the cores differ; whatever
+    /// `nrt_tensor_copy` returns.
     pub fn copy_from(&self, offset: usize, source: &Self, source_offset: usize, size_bytes: usize) -> Result<()> {
         self.check_range("a copy", offset, size_bytes)?;
         source.check_range("a copy", source_offset, size_bytes)?;
@@ -198,7 +199,8 @@ impl std::fmt::Display for DeviceTensor {
 impl Drop for Inner {
     fn drop(&mut self) {
         let subject = || format!("tensor `{}` on {}", self.name, self.core);
-        // SAFETY: the handle is alive until here, and is not used again. Sets hold the tensors that they have, so it is in none.
+        // SAFETY: the handle is alive until here, and is not used again. Sets hold the tensors that they have, so it is
+        // in none.
         self.core.call_in_drop(subject, |nrt| unsafe { nrt.tensor_free(self.handle) });
     }
 }

@@ -1,8 +1,10 @@
-//! A strict reader of tar archives: one pass, a fixed amount of memory, no size believed before it is checked against what can be there.
+//! A strict reader of tar archives: one pass, a fixed amount of memory, no size believed before it is checked against
+//! what can be there.
 //!
-//! The crate `tar` reads long names and pax headers into memory whole, whatever size their headers claim, so it cannot be bounded; and of its
-//! many features a NEFF needs none. Read here: regular files and folders of ustar and GNU tar, pax headers (`path`, `size`), GNU long names
-//! (POSIX.1-2017, pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
+//! The crate `tar` reads long names and pax headers into memory whole, whatever size their headers claim, so it cannot
+//! be bounded; and of its many features a NEFF needs none. Read here: regular files and folders of ustar and GNU tar,
+//! pax headers (`path`, `size`), GNU long names (POSIX.1-2017, pax, "ustar Interchange Format"; GNU tar manual, "Basic
+//! Tar Format").
 
 use std::io::Read;
 
@@ -53,8 +55,8 @@ impl<'a> Archive<'a> {
         Self { source, offset: 0, limit, n_headers: 0, buffer: vec![0; 64 << 10].into() }
     }
 
-    /// The next regular file, or `None` when the archive has ended and the source with it. The content of the last one must have been read
-    /// or skipped.
+    /// The next regular file, or `None` when the archive has ended and the source with it. The content of the last one
+    /// must have been read or skipped.
     pub fn next_member(&mut self) -> Result<Option<Member>, NeffError> {
         let (mut long_name, mut long_size) = (None, None);
         loop {

@@ -13,8 +13,8 @@ use super::{HashState, NeffError};
 /// What gzip begins with (RFC 1952, section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Bytes that an archive may unpack to: enough for a program whose constants are mostly zero, and no more than that for each byte stored.
-/// Deflate itself reaches 1,032, which is what a bomb lives of.
+/// Bytes that an archive may unpack to: enough for a program whose constants are mostly zero, and no more than that for
+/// each byte stored. Deflate itself reaches 1,032, which is what a bomb lives of.
 const UNPACKED_BYTES: u64 = 256 << 20;
 const UNPACKED_PER_BYTE: u64 = 64;
 
@@ -25,7 +25,8 @@ pub(super) struct Data<T> {
     pub hash: HashState,
 }
 
-/// Reads the data to its end: opens the archive for `scan`, which reads it to its own, and checks that only padding follows.
+/// Reads the data to its end: opens the archive for `scan`, which reads it to its own, and checks that only padding
+/// follows.
 pub(super) fn read<S: Read, T>(
     source: S,
     header: &Header,
@@ -111,8 +112,8 @@ impl<S: Read> Read for Body<S> {
     }
 }
 
-/// The hash of a package version. AWS documents "sha256 or md5 depending on the pkg_version"; that 1 is SHA-256 is third-party knowledge, that
-/// 2 is MD5 was read from the bytes of public NEFFs.
+/// The hash of a package version. AWS documents "sha256 or md5 depending on the pkg_version"; that 1 is SHA-256 is
+/// third-party knowledge, that 2 is MD5 was read from the bytes of public NEFFs.
 enum Hash {
     Sha256(Sha256),
     Md5(Md5),
@@ -136,7 +137,8 @@ impl Hash {
         }
     }
 
-    /// Whether the header has this hash. The rest of the field behind an MD5 is not looked at: packagers fill it differently.
+    /// Whether the header has this hash. The rest of the field behind an MD5 is not looked at: packagers fill it
+    /// differently.
     fn state(self, header: &Header) -> HashState {
         let right = match self {
             Self::Sha256(hash) => header.hash == <[u8; HASH_BYTES]>::from(hash.finalize()),
@@ -150,8 +152,8 @@ impl Hash {
     }
 }
 
-/// An MD5 as today's compiler stores it, the bytes of each 4-byte word reversed. A NEFF inside libnrt, made by an older packager, is said to
-/// have it plain.
+/// An MD5 as today's compiler stores it, the bytes of each 4-byte word reversed. A NEFF inside libnrt, made by an older
+/// packager, is said to have it plain.
 pub(super) fn words_reversed(mut md5: [u8; 16]) -> [u8; 16] {
     md5.as_chunks_mut::<4>().0.iter_mut().for_each(|word| word.reverse());
     md5

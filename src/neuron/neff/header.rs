@@ -17,8 +17,8 @@ const MAX_DATA_BYTES: u64 = 64 << 30;
 /// Bytes of the hash field; which of them count depends on the package version.
 pub(super) const HASH_BYTES: usize = 32;
 
-/// Where the fields stand, little-endian (AWS Neuron documentation, "Work with NEFF files", and the bytes of public NEFFs). The writer puts
-/// them there.
+/// Where the fields stand, little-endian (AWS Neuron documentation, "Work with NEFF files", and the bytes of public
+/// NEFFs). The writer puts them there.
 pub(super) mod offset {
     pub const PACKAGE_VERSION: usize = 0; // u64
     pub const HEADER_SIZE: usize = 8; // u64
@@ -49,7 +49,8 @@ pub struct Header {
     pub minor: u64,
     /// Who built it; the compiler's version. Free text.
     pub build_version: String,
-    /// Cores that it wants, logical ones: AWS documents one for each subgraph, and where LNC is 2 public files have two of those and 1 here.
+    /// Cores that it wants, logical ones: AWS documents one for each subgraph, and where LNC is 2 public files have two
+    /// of those and 1 here.
     pub n_tpb: u32,
     /// Hash of the data as stored; [`Neff::hash`](super::Neff::hash) says whether it is right.
     #[serde(skip)]
@@ -69,8 +70,8 @@ impl Header {
     /// Parses the header.
     ///
     /// # Errors
-    /// [`NeffError::NotNeff`] or [`NeffError::TooLarge`] when the size of the header or of the data cannot be that of a NEFF,
-    /// [`NeffError::Version`] for one of a later format.
+    /// [`NeffError::NotNeff`] or [`NeffError::TooLarge`] when the size of the header or of the data cannot be that of a
+    /// NEFF, [`NeffError::Version`] for one of a later format.
     pub fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, NeffError> {
         let header_size = u64_at(bytes, offset::HEADER_SIZE);
         if header_size != HEADER_BYTES as u64 {

@@ -1,4 +1,5 @@
-//! The JSON in members, of which only what is needed is kept, and in which nothing may be there twice, or larger than a program's can be.
+//! The JSON in members, of which only what is needed is kept, and in which nothing may be there twice, or larger than a
+//! program's can be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

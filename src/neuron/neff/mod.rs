@@ -1,9 +1,11 @@
-//! NEFF, the file of a compiled program: what it takes and gives, for which chip, and whether it is whole; read without a device.
+//! NEFF, the file of a compiled program: what it takes and gives, for which chip, and whether it is whole; read without
+//! a device.
 //!
-//! A NEFF is a header of 1,024 bytes and a tar archive, gzipped or not. [`Neff::read`] takes it from any reader in one pass: files of
-//! gigabytes cost no memory beyond the few small members that are kept, and no size in the file is believed. What exceeds a limit is a
-//! [`NeffError`] that names it. AWS documents the header and what is in the archive in "Work with NEFF files"; `tensor_map.json` and the order
-//! of the hash's bytes were read from public files. At load, what libnrt says of a program's tensors is authoritative.
+//! A NEFF is a header of 1,024 bytes and a tar archive, gzipped or not. [`Neff::read`] takes it from any reader in one
+//! pass: files of gigabytes cost no memory beyond the few small members that are kept, and no size in the file is
+//! believed. What exceeds a limit is a [`NeffError`] that names it. AWS documents the header and what is in the archive
+//! in "Work with NEFF files"; `tensor_map.json` and the order of the hash's bytes were read from public files. At load,
+//! what libnrt says of a program's tensors is authoritative.
 //!
 //! [`write`](mod@write) makes well-formed NEFFs without a program in them, for tests and tools.
 
@@ -63,7 +65,8 @@ impl Neff {
         Self::read(file).map_err(|e| e.at(path))
     }
 
-    /// Reads a header and as much data as it says, and no further. A wrong hash is not an error: it is told by [`Neff::hash`].
+    /// Reads a header and as much data as it says, and no further. A wrong hash is not an error: it is told by
+    /// [`Neff::hash`].
     ///
     /// # Errors
     /// The first thing that is wrong.

@@ -1,7 +1,8 @@
 //! Writes NEFFs that are well formed and hold no program, for tests and tools: what the fake runtime runs.
 //!
-//! The specification is the docstring of `kernels/neff.py`; that writer and this one make the same bytes (`kernels/golden/stand-in.neff`).
-//! The steps are separate functions, so that a test can change the archive and seal it again.
+//! The specification is the docstring of `kernels/neff.py`; that writer and this one make the same bytes
+//! (`kernels/golden/stand-in.neff`). The steps are separate functions, so that a test can change the archive and seal
+//! it again.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,12 +1,14 @@
-//! libnrt with results: one function for each call of C, the operation named in every error, statuses classified by one table.
+//! libnrt with results: one function for each call of C, the operation named in every error, statuses classified by one
+//! table.
 //!
-//! The library is opened at run time. What it lacks is an error when it is called ([`NeuronError::MissingSymbol`]), apart from
-//! [`CORE_SYMBOLS`], without which it is not used. These functions know nothing of lifetimes: whoever calls them sees to it that handles are
-//! live, which [`device`](super::device) does.
+//! The library is opened at run time. What it lacks is an error when it is called ([`NeuronError::MissingSymbol`]),
+//! apart from [`CORE_SYMBOLS`], without which it is not used. These functions know nothing of lifetimes: whoever calls
+//! them sees to it that handles are live, which [`device`](super::device) does.
 //!
-//! Threads: AWS documents that `nrt_execute` may be called from several threads (developer guide, "Graph Walker and CPU Node Executor"), that
-//! programs are loaded from several (release notes), and that one process initialises the runtime once. Nothing is said of two threads with one
-//! tensor or one set, so [`device`](super::device) lets one thread at a time call for a core.
+//! Threads: AWS documents that `nrt_execute` may be called from several threads (developer guide, "Graph Walker and CPU
+//! Node Executor"), that programs are loaded from several (release notes), and that one process initialises the runtime
+//! once. Nothing is said of two threads with one tensor or one set, so [`device`](super::device) lets one thread at a
+//! time call for a core.
 
 mod model;
 mod open;
@@ -58,9 +60,9 @@ macro_rules! symbol {
 use symbol;
 
 impl Nrt {
-    /// Opens libnrt: the file that `LONGHAUL_LIBNRT` names and no other; or, if that is not set, the first that can be used of
-    /// `$NEURON_DIR/lib/libnrt.so.1`, `/opt/aws/neuron/lib/libnrt.so.1` and `libnrt.so.1` on the loader's path. Nothing is initialised, and no
-    /// core is taken.
+    /// Opens libnrt: the file that `LONGHAUL_LIBNRT` names and no other; or, if that is not set, the first that can be
+    /// used of `$NEURON_DIR/lib/libnrt.so.1`, `/opt/aws/neuron/lib/libnrt.so.1` and `libnrt.so.1` on the loader's path.
+    /// Nothing is initialised, and no core is taken.
     ///
     /// # Errors
     /// [`NeuronError::NotFound`] with each place that was tried, and why it does not do.

@@ -16,8 +16,8 @@ impl Nrt {
     pub fn load(&self, neff: &[u8], core: u32) -> Result<ModelHandle> {
         let load = symbol!(self, nrt_load);
         let mut model = null_mut();
-        // SAFETY: the pointers are to `neff` with its length, and to a pointer that the library sets. Core and number of cores are checked by
-        // the library; -1 is what AWS documents for the latter.
+        // SAFETY: the pointers are to `neff` with its length, and to a pointer that the library sets. Core and number
+        // of cores are checked by the library; -1 is what AWS documents for the latter.
         let status = unsafe { load(neff.as_ptr().cast(), neff.len(), index(core), -1, &mut model) };
         self.check("nrt_load", status)?;
         self.handle("nrt_load", model).map(ModelHandle)
@@ -34,7 +34,8 @@ impl Nrt {
         self.check("nrt_unload", status)
     }
 
-    /// `nrt_get_model_tensor_info`: inputs and outputs in the runtime's order; given back with `nrt_free_model_tensor_info`.
+    /// `nrt_get_model_tensor_info`: inputs and outputs in the runtime's order; given back with
+    /// `nrt_free_model_tensor_info`.
     ///
     /// # Safety
     /// `model` is alive and of this library.
@@ -62,7 +63,8 @@ impl Nrt {
         if count > MAX_TENSORS {
             return Err(NeuronError::Argument(format!("libnrt says that a program has {count} tensors")));
         }
-        // SAFETY: `count` entries follow inline from this offset on (`nrt_abi.h`; the offset keeps their alignment of 8).
+        // SAFETY: `count` entries follow inline from this offset on (`nrt_abi.h`; the offset keeps their alignment of
+        // 8).
         let entries = unsafe {
             let first = array.as_ptr().byte_add(sys::NRT_TENSOR_ARRAY_OFFSET as usize);
             std::slice::from_raw_parts(first.cast::<sys::nrt_tensor_info_t>(), count as usize)
@@ -73,10 +75,12 @@ impl Nrt {
     /// `nrt_execute`: runs once, and blocks until it has run.
     ///
     /// # Safety
-    /// Model and sets are alive and of this library, with all tensors that the sets hold, and nobody else uses the sets meanwhile.
+    /// Model and sets are alive and of this library, with all tensors that the sets hold, and nobody else uses the sets
+    /// meanwhile.
     pub unsafe fn execute(&self, model: ModelHandle, inputs: SetHandle, outputs: SetHandle) -> Result<()> {
         let execute = symbol!(self, nrt_execute);
-        // SAFETY: all handles are alive, as the caller promises; names and sizes are checked by the library against the program.
+        // SAFETY: all handles are alive, as the caller promises; names and sizes are checked by the library against the
+        // program.
         let status = unsafe { execute(model.0.as_ptr(), inputs.0.as_ptr(), outputs.0.as_ptr()) };
         self.check("nrt_execute", status)
     }

@@ -20,8 +20,8 @@ struct Candidate {
     from: &'static str,
 }
 
-/// Where to look, in order: what `LONGHAUL_LIBNRT` names, and then nowhere else, since a library that somebody chose must not turn into another
-/// one; else `NEURON_DIR/lib`, AWS's folder, and the loader's path.
+/// Where to look, in order: what `LONGHAUL_LIBNRT` names, and then nowhere else, since a library that somebody chose
+/// must not turn into another one; else `NEURON_DIR/lib`, AWS's folder, and the loader's path.
 fn candidates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<Candidate> {
     let set = |name: &str| variable(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     if let Some(path) = set("LONGHAUL_LIBNRT") {
@@ -52,8 +52,8 @@ fn load(path: PathBuf, from: &'static str) -> Result<Nrt, String> {
     if path.components().count() > 1 && !path.exists() {
         return Err("no such file".into());
     }
-    // SAFETY: loading runs the library's initialisers. It is libnrt, named by whoever runs this process or lying where AWS's packages put it;
-    // that it may run code here is what it was named or installed for.
+    // SAFETY: loading runs the library's initialisers. It is libnrt, named by whoever runs this process or lying where
+    // AWS's packages put it; that it may run code here is what it was named or installed for.
     let library = unsafe { Library::new(&path) }.map_err(|e| describe(&e))?;
     let symbols = Symbols::resolve(&library).map_err(|missing| format!("it lacks {}", missing.join(", ")))?;
     let async_abi = async_abi(&library);

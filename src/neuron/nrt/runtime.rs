@@ -5,10 +5,12 @@ use std::ffi::{CStr, c_char};
 use super::{InstanceInfo, MemoryStats, Nrt, Result, Status, Version, symbol, sys};
 
 impl Nrt {
-    /// `nrt_init`, for an application without a framework. Takes the cores that are visible; environment variables are read here.
+    /// `nrt_init`, for an application without a framework. Takes the cores that are visible; environment variables are
+    /// read here.
     pub fn init(&self) -> Result<()> {
         let init = symbol!(self, nrt_init);
-        // SAFETY: the strings are literals with a NUL, and the runtime may be initialised at any time: a second time is its error to report.
+        // SAFETY: the strings are literals with a NUL, and the runtime may be initialised at any time: a second time is
+        // its error to report.
         let status = unsafe { init(sys::NRT_FRAMEWORK_TYPE_NO_FW, c"".as_ptr(), c"".as_ptr()) };
         self.check("nrt_init", status)
     }
@@ -35,7 +37,8 @@ impl Nrt {
             rt_detail: [0; sys::RT_VERSION_DETAIL_LEN as usize],
             git_hash: [0; sys::GIT_HASH_LEN as usize],
         };
-        // SAFETY: the pointer is to a struct of the size given, which the library fills and does not keep. It may be called before `nrt_init`.
+        // SAFETY: the pointer is to a struct of the size given, which the library fills and does not keep. It may be
+        // called before `nrt_init`.
         let status = unsafe { get_version(&mut version, size_of_val(&version)) };
         self.check("nrt_get_version", status)?;
         let sys::nrt_version_t { rt_major, rt_minor, rt_patch, rt_maintenance, .. } = version;
@@ -67,7 +70,8 @@ impl Nrt {
         Ok(n_cores)
     }
 
-    /// `nrt_get_visible_vnc_count`: logical cores of this process, as `NEURON_RT_VISIBLE_CORES` leaves them. Works before [`init`](Self::init).
+    /// `nrt_get_visible_vnc_count`: logical cores of this process, as `NEURON_RT_VISIBLE_CORES` leaves them. Works
+    /// before [`init`](Self::init).
     pub fn visible_core_count(&self) -> Result<u32> {
         let count = symbol!(self, nrt_get_visible_vnc_count);
         let mut n_cores = 0;
@@ -82,16 +86,19 @@ impl Nrt {
         let get_stats = symbol!(self, nrt_get_vnc_memory_stats);
         let mut stats = sys::nrt_vnc_memory_stats_t { bytes_used: 0, bytes_limit: 0 };
         let mut written = 0;
-        // SAFETY: the pointers are to a struct of the size given and to a number; the library fills them and does not keep them.
+        // SAFETY: the pointers are to a struct of the size given and to a number; the library fills them and does not
+        // keep them.
         let status = unsafe { get_stats(core, &mut stats, size_of_val(&stats), &mut written) };
         self.check("nrt_get_vnc_memory_stats", status)?;
         Ok(MemoryStats { used_bytes: stats.bytes_used as u64, limit_bytes: stats.bytes_limit as u64 })
     }
 
-    /// `nrt_get_status_as_str`: the library's own name for a status. Missing from some versions; [`Status`] needs it not.
+    /// `nrt_get_status_as_str`: the library's own name for a status. Missing from some versions; [`Status`] needs it
+    /// not.
     pub fn status_text(&self, status: Status) -> Result<String> {
         let as_str = symbol!(self, nrt_get_status_as_str);
-        // SAFETY: any number may be asked for; what comes back is null or text that lives as long as the library, which is never closed.
+        // SAFETY: any number may be asked for; what comes back is null or text that lives as long as the library, which
+        // is never closed.
         let text = unsafe {
             let text = as_str(status.0);
             if text.is_null() { None } else { Some(CStr::from_ptr(text)) }

@@ -24,12 +24,14 @@ pub struct StatusInfo {
 
 /// Every status that is documented, success aside.
 ///
-/// Source: names, numbers and meanings from the Neuron Runtime API pages (`nrt_status`) and the developer guide's table "API Return Codes"; which
-/// are fatal, and what helps, from the runtime's troubleshooting page ("Hardware errors") and from "Best practices" of the asynchronous API
-/// ("Execution Unit Unrecoverable": *terminal ... terminating and relaunching the application*). There is no reset within a process.
+/// Source: names, numbers and meanings from the Neuron Runtime API pages (`nrt_status`) and the developer guide's table
+/// "API Return Codes"; which are fatal, and what helps, from the runtime's troubleshooting page ("Hardware errors") and
+/// from "Best practices" of the asynchronous API ("Execution Unit Unrecoverable": *terminal ... terminating and
+/// relaunching the application*). There is no reset within a process.
 ///
-/// Where those leave a choice, the careful one was taken. 5: a hang on compute returns it, and so may a limit that is too low, so a new process
-/// comes first. 1004: a parity error returns it as well as 1202 does. 1204: an execution that timed out because notifications were lost.
+/// Where those leave a choice, the careful one was taken. 5: a hang on compute returns it, and so may a limit that is
+/// too low, so a new process comes first. 1004: a parity error returns it as well as 1202 does. 1204: an execution that
+/// timed out because notifications were lost.
 pub const STATUSES: &[StatusInfo] = &[
     info(sys::NRT_FAILURE, "NRT_FAILURE", Fault::Failed, "it failed, and says no more", LOG),
     info(
@@ -178,8 +180,8 @@ impl Status {
         STATUSES.iter().find(|s| s.code == self.0)
     }
 
-    /// What kind of failure it is. Unknown numbers from 1200 to 1299 are fatal to the process, since that is where the runtime puts execution
-    /// that hangs; others failed, and say no more.
+    /// What kind of failure it is. Unknown numbers from 1200 to 1299 are fatal to the process, since that is where the
+    /// runtime puts execution that hangs; others failed, and say no more.
     pub fn fault(self) -> Fault {
         match self.info() {
             Some(info) => info.fault,

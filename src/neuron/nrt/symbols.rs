@@ -23,9 +23,10 @@ macro_rules! symbols {
         impl Symbols {
             /// Looks them all up. Returns the names of those of the core set that are missing, if any are.
             pub(super) fn resolve(library: &Library) -> Result<Self, Vec<&'static str>> {
-                // SAFETY: `get` asks that the type fits the symbol. Each name is looked up with the type that `nrt_abi.h` declares for it
-                // from AWS's documentation; `Option` of a function pointer is a pointer, null where there is none. The pointers are called
-                // only while the library is loaded: it is never closed (`open`).
+                // SAFETY: `get` asks that the type fits the symbol. Each name is looked up with the type that
+                // `nrt_abi.h` declares for it from AWS's documentation; `Option` of a function pointer is a pointer,
+                // null where there is none. The pointers are called only while the library is loaded: it is never
+                // closed (`open`).
                 let found = unsafe {
                     Self {
                         $($core: library.get::<sys::$core_fn>(stringify!($core)).ok().and_then(|s| *s),)*

@@ -15,14 +15,15 @@ impl Nrt {
             Placement::Host => (sys::NRT_TENSOR_PLACEMENT_HOST, -1),
         };
         let mut tensor = null_mut();
-        // SAFETY: the name ends in NUL, and the last pointer is to a pointer that the library sets; it checks the numbers.
+        // SAFETY: the name ends in NUL, and the last pointer is to a pointer that the library sets; it checks the
+        // numbers.
         let status = unsafe { allocate(placement, core, size_bytes, name.as_ptr(), &mut tensor) };
         self.check("nrt_tensor_allocate", status)?;
         self.handle("nrt_tensor_allocate", tensor).map(TensorHandle)
     }
 
-    /// `nrt_tensor_allocate_slice`: a tensor on `size_bytes` of another's storage from `offset` on. The storage lives until the last tensor on it
-    /// is freed, so the two may be freed in any order.
+    /// `nrt_tensor_allocate_slice`: a tensor on `size_bytes` of another's storage from `offset` on. The storage lives
+    /// until the last tensor on it is freed, so the two may be freed in any order.
     ///
     /// # Safety
     /// `source` is alive and of this library.
@@ -35,13 +36,15 @@ impl Nrt {
     ) -> Result<TensorHandle> {
         let allocate = symbol!(self, nrt_tensor_allocate_slice);
         let mut slice = null_mut();
-        // SAFETY: the source is alive, the name ends in NUL, and the last pointer is to a pointer that the library sets.
+        // SAFETY: the source is alive, the name ends in NUL, and the last pointer is to a pointer that the library
+        // sets.
         let status = unsafe { allocate(source.0.as_ptr(), offset, size_bytes, name.as_ptr(), &mut slice) };
         self.check("nrt_tensor_allocate_slice", status)?;
         self.handle("nrt_tensor_allocate_slice", slice).map(TensorHandle)
     }
 
-    /// `nrt_tensor_free`. It returns nothing, but sets the pointer to null; a pointer that stays is reported as `NRT_FAILURE`.
+    /// `nrt_tensor_free`. It returns nothing, but sets the pointer to null; a pointer that stays is reported as
+    /// `NRT_FAILURE`.
     ///
     /// # Safety
     /// `tensor` is alive and of this library, in no set that is alive, and nobody uses it now or later.
@@ -59,7 +62,8 @@ impl Nrt {
     /// `tensor` is alive and of this library.
     pub unsafe fn tensor_read(&self, tensor: TensorHandle, offset: usize, out: &mut [u8]) -> Result<()> {
         let read = symbol!(self, nrt_tensor_read);
-        // SAFETY: the tensor is alive, and the buffer is as long as the library is told; the library checks offset and size.
+        // SAFETY: the tensor is alive, and the buffer is as long as the library is told; the library checks offset and
+        // size.
         let status = unsafe { read(tensor.0.as_ptr(), out.as_mut_ptr().cast(), offset, out.len()) };
         self.check("nrt_tensor_read", status)
     }
@@ -70,7 +74,8 @@ impl Nrt {
     /// `tensor` is alive and of this library.
     pub unsafe fn tensor_write(&self, tensor: TensorHandle, offset: usize, bytes: &[u8]) -> Result<()> {
         let write = symbol!(self, nrt_tensor_write);
-        // SAFETY: the tensor is alive, and the buffer is as long as the library is told; the library checks offset and size.
+        // SAFETY: the tensor is alive, and the buffer is as long as the library is told; the library checks offset and
+        // size.
         let status = unsafe { write(tensor.0.as_ptr(), bytes.as_ptr().cast(), offset, bytes.len()) };
         self.check("nrt_tensor_write", status)
     }
@@ -118,7 +123,8 @@ impl Nrt {
         self.handle("nrt_allocate_tensor_set", set).map(SetHandle)
     }
 
-    /// `nrt_destroy_tensor_set`. It returns nothing, but sets the pointer to null; a pointer that stays is reported as `NRT_FAILURE`.
+    /// `nrt_destroy_tensor_set`. It returns nothing, but sets the pointer to null; a pointer that stays is reported as
+    /// `NRT_FAILURE`.
     ///
     /// # Safety
     /// `set` is alive and of this library, and nobody uses it now or later.
@@ -133,7 +139,8 @@ impl Nrt {
     /// `nrt_add_tensor_to_tensor_set`: adds or replaces.
     ///
     /// # Safety
-    /// Set and tensor are alive and of this library, nobody else uses the set meanwhile, and the tensor outlives the set.
+    /// Set and tensor are alive and of this library, nobody else uses the set meanwhile, and the tensor outlives the
+    /// set.
     pub unsafe fn set_add(&self, set: SetHandle, name: &CStr, tensor: TensorHandle) -> Result<()> {
         let add = symbol!(self, nrt_add_tensor_to_tensor_set);
         // SAFETY: set and tensor are alive, and the name ends in NUL.

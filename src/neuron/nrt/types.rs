@@ -4,7 +4,8 @@ use std::ptr::NonNull;
 
 use super::super::sys;
 
-/// A loaded program, by libnrt's pointer. Whoever holds one sees to it that it is unloaded once, and not used afterwards.
+/// A loaded program, by libnrt's pointer. Whoever holds one sees to it that it is unloaded once, and not used
+/// afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelHandle(pub(super) NonNull<sys::nrt_model_t>);
 

@@ -13,7 +13,8 @@ pub struct Version {
     pub maintenance: u64,
 }
 
-/// A runtime whose interface we know, and what of it was tested here: the stand-in with this version's exports, never hardware.
+/// A runtime whose interface we know, and what of it was tested here: the stand-in with this version's exports, never
+/// hardware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownVersion {
     /// Major and minor version of the library.
@@ -45,8 +46,8 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// Which asynchronous interface (`nrta_*`) a library has. Nothing calls it yet; whoever does must look here first, since a call of the one
-/// interface with the arguments of the other corrupts memory.
+/// Which asynchronous interface (`nrta_*`) a library has. Nothing calls it yet; whoever does must look here first,
+/// since a call of the one interface with the arguments of the other corrupts memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AsyncAbi {

@@ -1,4 +1,5 @@
-//! Sizes, offsets and constants of the C interface: those that are documented, and, where an SDK is installed, those of its headers.
+//! Sizes, offsets and constants of the C interface: those that are documented, and, where an SDK is installed, those of
+//! its headers.
 
 use std::io::Write;
 use std::mem::offset_of;
@@ -150,7 +151,8 @@ fn sdk_headers() -> Option<PathBuf> {
     places.into_iter().find(|include| include.join("nrt/nrt.h").exists())
 }
 
-/// Holds our header against the SDK's: every size, offset and constant, and, by the compiler, the type of every function.
+/// Holds our header against the SDK's: every size, offset and constant, and, by the compiler, the type of every
+/// function.
 #[test]
 fn our_header_agrees_with_the_sdk() {
     let Some(include) = sdk_headers() else {

@@ -32,7 +32,8 @@ impl Interrupt {
         Self::default()
     }
 
-    /// Cancels everything that runs. Calling it again cancels again: a turn that was just about to start is caught then at the latest.
+    /// Cancels everything that runs. Calling it again cancels again: a turn that was just about to start is caught then
+    /// at the latest.
     pub fn set(&self) {
         let mut state = self.state();
         state.is_set = true;

@@ -82,7 +82,8 @@ impl Replay<'_> {
         });
     }
 
-    /// Forks `parent` for `child`, cut to what they share; what follows differs from the parent and from the children before.
+    /// Forks `parent` for `child`, cut to what they share; what follows differs from the parent and from the children
+    /// before.
     fn fork(&self, parent: &Session, child: &SessionPlan, taken: &mut Vec<TokenId>) -> Result<Forked> {
         let shared = child.opening.len();
         let apart: Vec<_> = taken.iter().chain(parent.tokens().get(shared)).copied().collect();

@@ -48,8 +48,8 @@ pub struct Replayed {
 
 /// Runs `plan` to its end or to its interruption.
 ///
-/// A session whose turn fails ends there, as its later prompts would build on what was never computed; all others go on. A subagent that the operating
-/// system has no thread for fails; of sessions fewer run at once then.
+/// A session whose turn fails ends there, as its later prompts would build on what was never computed; all others go
+/// on. A subagent that the operating system has no thread for fails; of sessions fewer run at once then.
 ///
 /// # Errors
 /// When the engine cannot drop its retained prefixes. What a turn suffers stands in its record.

@@ -1,4 +1,5 @@
-//! Clients without state: each turn is a new session that gets the whole prompt, and what is known of it is found by its tokens.
+//! Clients without state: each turn is a new session that gets the whole prompt, and what is known of it is found by
+//! its tokens.
 
 use super::super::plan::{Prompt, SessionPlan};
 use super::super::tokens::{Run, Transcript};

@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::spec::TokenId;
 
 impl Replay<'_> {
-    /// Runs turn `turn_idx` of `plan`: appends `tokens` to the session and generates. A session or prompt that could not be made fails it.
+    /// Runs turn `turn_idx` of `plan`: appends `tokens` to the session and generates. A session or prompt that could
+    /// not be made fails it.
     pub(super) fn turn(
         &self,
         prepared: Result<(&mut Session, Vec<TokenId>)>,

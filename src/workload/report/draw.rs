@@ -1,7 +1,7 @@
 //! How plots are drawn: SVG by `plotters`, in a handful of colours.
 //!
-//! Every drawing uses the colours below and no others. The page's style sheet overrides each of them by attribute selector
-//! (`[fill="#0B6BCB"]`), so that one drawing serves light and dark.
+//! Every drawing uses the colours below and no others. The page's style sheet overrides each of them by attribute
+//! selector (`[fill="#0B6BCB"]`), so that one drawing serves light and dark.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -91,7 +91,8 @@ impl Axes {
     }
 }
 
-/// Draws named series in the colours of [`SERIES`]; `None` without a point. A series named [`DIAGONAL`] is a thin line, whatever the others are.
+/// Draws named series in the colours of [`SERIES`]; `None` without a point. A series named [`DIAGONAL`] is a thin line,
+/// whatever the others are.
 ///
 /// # Errors
 /// When the drawing library fails.

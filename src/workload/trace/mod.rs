@@ -1,8 +1,10 @@
-//! `trace` (W6): recorded lengths, replayed by clients without state that send the whole prompt every turn and rely on the prefix index.
+//! `trace` (W6): recorded lengths, replayed by clients without state that send the whole prompt every turn and rely on
+//! the prefix index.
 //!
-//! Two forms, told apart by the first character: CSV with the columns `session,turn,prefix_len,input_len,output_len,wait_before_ms` (a
-//! turn's prompt is `prefix_len` tokens seen before in the session, then `input_len` new ones), and Mooncake's JSON lines with `timestamp` in
-//! milliseconds, `input_length`, `output_length` and the `hash_ids` of 512-token blocks.
+//! Two forms, told apart by the first character: CSV with the columns
+//! `session,turn,prefix_len,input_len,output_len,wait_before_ms` (a turn's prompt is `prefix_len` tokens seen before in
+//! the session, then `input_len` new ones), and Mooncake's JSON lines with `timestamp` in milliseconds, `input_length`,
+//! `output_length` and the `hash_ids` of 512-token blocks.
 //!
 //! The whole file is read and checked before any work.
 
@@ -23,7 +25,8 @@ const MAX_LEN: i64 = 1 << 32;
 /// Reads the trace `path` and lays it out.
 ///
 /// # Errors
-/// A file that cannot be read; the first line that is wrong, with its number; a trace of which nothing fits into the context.
+/// A file that cannot be read; the first line that is wrong, with its number; a trace of which nothing fits into the
+/// context.
 pub fn plan(path: &Path, options: &WorkloadOptions) -> Result<Plan> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();

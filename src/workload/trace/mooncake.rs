@@ -1,5 +1,5 @@
-//! Mooncake's form: one request a line, whose prompt is a list of 512-token blocks; equal ids at equal places are equal content
-//! (Qin et al. 2024, "Mooncake", the open traces).
+//! Mooncake's form: one request a line, whose prompt is a list of 512-token blocks; equal ids at equal places are equal
+//! content (Qin et al. 2024, "Mooncake", the open traces).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -78,7 +78,8 @@ fn reason(error: &serde_json::Error) -> String {
     text.split(" at line 1").next().unwrap_or(&text).to_string()
 }
 
-/// Lays the requests out, each a session of one turn; one that would pass `cap` is left out. `n_turns` takes the first so many requests.
+/// Lays the requests out, each a session of one turn; one that would pass `cap` is left out. `n_turns` takes the first
+/// so many requests.
 pub(super) fn sessions(requests: &[Request], options: &WorkloadOptions, cap: usize) -> Result<Sessions> {
     let scale = options.scale;
     let mut known = KnownBlocks::default();
@@ -128,7 +129,8 @@ struct KnownBlocks {
 }
 
 impl KnownBlocks {
-    /// Adds a prompt of `(hash id, tokens, tokens of a whole block)`; returns its blocks, and how many of its tokens were known.
+    /// Adds a prompt of `(hash id, tokens, tokens of a whole block)`; returns its blocks, and how many of its tokens
+    /// were known.
     fn insert(&mut self, spans: impl Iterator<Item = (u64, usize, usize)>) -> (Vec<Block>, usize) {
         let (mut node, mut cached, mut all_known) = (0, 0, true);
         let mut blocks = Vec::new();

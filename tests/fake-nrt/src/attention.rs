@@ -212,7 +212,8 @@ fn append(
     Ok(())
 }
 
-/// Attention of a sequence's new tokens, `[n_new, n_heads, head_dim]`. Positions count from the first page that is seen.
+/// Attention of a sequence's new tokens, `[n_new, n_heads, head_dim]`. Positions count from the first page that is
+/// seen.
 fn attend(
     b: &Bucket,
     q: &ArrayD<f64>,

@@ -1,5 +1,5 @@
-//! How tests steer the stand-in, and ask what happened. Each library exports these as `fake_nrt_counters`, `fake_nrt_faults` and
-//! `fake_nrt_report`.
+//! How tests steer the stand-in, and ask what happened. Each library exports these as `fake_nrt_counters`,
+//! `fake_nrt_faults` and `fake_nrt_report`.
 
 use std::ffi::CStr;
 
@@ -55,7 +55,8 @@ pub fn set_faults(plan: &CStr) -> i32 {
     }
 }
 
-/// Text, ended by NUL: a line `call NAME N` for each function that was called since the faults were planned, and a line `violation TEXT` for each.
+/// Text, ended by NUL: a line `call NAME N` for each function that was called since the faults were planned, and a line
+/// `violation TEXT` for each.
 pub fn report(out: &mut [u8]) {
     let text = with(|state| {
         let calls = state.faults.n_calls().iter().map(|(name, n)| format!("call {name} {n}\n"));

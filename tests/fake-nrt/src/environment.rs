@@ -1,7 +1,7 @@
 //! The variables that the runtime reads.
 
-/// The indices of the instance's logical cores that this process sees, in order; `None` if `NEURON_RT_VISIBLE_CORES` is not what AWS documents: a
-/// list of indices and inclusive ranges, consecutive.
+/// The indices of the instance's logical cores that this process sees, in order; `None` if `NEURON_RT_VISIBLE_CORES` is
+/// not what AWS documents: a list of indices and inclusive ranges, consecutive.
 pub fn visible_cores() -> Option<Vec<u32>> {
     let total = total_cores();
     let Some(text) = set("NEURON_RT_VISIBLE_CORES") else {

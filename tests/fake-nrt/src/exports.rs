@@ -1,4 +1,5 @@
-//! What a library exports: each version calls the macros for what it has. Each function passes its arguments on to [`ffi`](crate::ffi).
+//! What a library exports: each version calls the macros for what it has. Each function passes its arguments on to
+//! [`ffi`](crate::ffi).
 
 /// Functions that pass on to those of the same name.
 #[doc(hidden)]

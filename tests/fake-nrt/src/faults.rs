@@ -1,6 +1,7 @@
 //! What goes wrong on purpose.
 //!
-//! A plan is a list `FUNCTION#N=ACTION`, with `;` between; `N` counts the calls of that function from 1, and `*` is every call. Actions:
+//! A plan is a list `FUNCTION#N=ACTION`, with `;` between; `N` counts the calls of that function from 1, and `*` is
+//! every call. Actions:
 //!
 //! | action | what the call does |
 //! |---|---|
@@ -73,8 +74,8 @@ fn entry(text: &str) -> Option<(String, Option<u64>, Action)> {
     Some((name.to_string(), at, action))
 }
 
-/// Whether the device answers no more after a status, as AWS's troubleshooting page and `nrt_async` best practices have it. Written again here,
-/// and not taken from what is tested.
+/// Whether the device answers no more after a status, as AWS's troubleshooting page and `nrt_async` best practices have
+/// it. Written again here, and not taken from what is tested.
 pub fn is_fatal(status: i32) -> bool {
     matches!(status, 5 | 6 | 101 | 1004 | 1200..=1299)
 }

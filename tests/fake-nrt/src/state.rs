@@ -121,7 +121,8 @@ pub fn begin(function: &'static str, core: Option<u32>) -> Result<Occupied, i32>
     }
 }
 
-/// Counts a call and lets go wrong what is planned. `Err(SUCCESS)` is [`Action::Keep`]: nothing is done, and no status returned.
+/// Counts a call and lets go wrong what is planned. `Err(SUCCESS)` is [`Action::Keep`]: nothing is done, and no status
+/// returned.
 pub fn fault(function: &'static str) -> Result<(), i32> {
     let lose = |status: i32| {
         with(|state| state.lost |= is_fatal(status));
@@ -143,7 +144,8 @@ pub fn fault(function: &'static str) -> Result<(), i32> {
     }
 }
 
-/// AWS documents nothing of two threads in calls about one tensor or set, so two on one core are a violation; but `nrt_execute` may be.
+/// AWS documents nothing of two threads in calls about one tensor or set, so two on one core are a violation; but
+/// `nrt_execute` may be.
 fn occupy(function: &'static str, core: Option<u32>) -> Occupied {
     if let Some(core) = core.filter(|_| function != "nrt_execute")
         && !busy().insert(core)

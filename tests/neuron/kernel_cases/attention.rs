@@ -9,7 +9,8 @@ use super::golden::Golden;
 use crate::compiled::{self, Bucket};
 use crate::programs::{Bound, P};
 
-/// A golden attention case: one sequence, whose pages lie in reverse order from the pool's end, behind a page that is nobody's.
+/// A golden attention case: one sequence, whose pages lie in reverse order from the pool's end, behind a page that is
+/// nobody's.
 pub struct Attention {
     golden: Golden,
     start: usize,

@@ -1,5 +1,5 @@
-//! The kernels against the golden files of the NKI kernels (`kernels/golden.py`), through the whole path: on the stand-in, and by the hardware
-//! suite on what the compiler made of the same kernels.
+//! The kernels against the golden files of the NKI kernels (`kernels/golden.py`), through the whole path: on the
+//! stand-in, and by the hardware suite on what the compiler made of the same kernels.
 
 mod attention;
 mod golden;

@@ -14,7 +14,8 @@ use crate::protocol::ModelCase;
 /// Bytes for keys and values: some contexts of 8,192 tokens.
 const KV_BYTES: u64 = 1 << 30;
 
-/// Models by the type of their weights, each with one session that all cases share, so that a long context is computed once.
+/// Models by the type of their weights, each with one session that all cases share, so that a long context is computed
+/// once.
 pub struct Models {
     model_dir: PathBuf,
     n_threads: usize,

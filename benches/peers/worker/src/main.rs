@@ -1,7 +1,7 @@
 //! Runs the cases of `scripts/compare` for longhaul and for the peers written in Rust.
 //!
-//! Reads one request a line from standard input and answers each with one line, both JSON (`protocol`). It computes only while it answers, so that
-//! other workers have the machine to themselves in between.
+//! Reads one request a line from standard input and answers each with one line, both JSON (`protocol`). It computes
+//! only while it answers, so that other workers have the machine to themselves in between.
 
 mod longhaul_kernels;
 mod longhaul_model;

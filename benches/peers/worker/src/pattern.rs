@@ -1,5 +1,5 @@
-//! The numbers that everybody computes with: the same in every worker (`benches/peers/pattern.py` has the others' half), exact in bf16, and with means that are
-//! not zero, so that results are far from it and can be compared.
+//! The numbers that everybody computes with: the same in every worker (`benches/peers/pattern.py` has the others'
+//! half), exact in bf16, and with means that are not zero, so that results are far from it and can be compared.
 
 use longhaul::cpu::Buffer;
 

@@ -70,7 +70,8 @@ fn gemm(n_threads: usize, &[m, n, k]: &[usize; 3], x: &[f32], w: &[f32], y: &mut
     assert!(x.len() == m * k && w.len() == n * k && y.len() == m * n);
     let parallelism = if n_threads == 1 { gemm::Parallelism::None } else { gemm::Parallelism::Rayon(n_threads) };
     let (row, column) = (k as isize, 1);
-    // SAFETY: the lengths were checked above, and the strides are those of row-major matrices of these shapes; w is read transposed.
+    // SAFETY: the lengths were checked above, and the strides are those of row-major matrices of these shapes; w is
+    // read transposed.
     unsafe {
         gemm::gemm(
             m,

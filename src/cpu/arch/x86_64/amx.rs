@@ -1,7 +1,8 @@
-//! The `amx` table: products with bf16 panels on AMX tiles, left operands rounded as in `avx512bf16`, everything else as in `avx512`.
+//! The `amx` table: products with bf16 panels on AMX tiles, left operands rounded as in `avx512bf16`, everything else
+//! as in `avx512`.
 //!
-//! The left operand is rounded to bf16 because `TDPBF16PS` takes nothing else. A row's sums do not depend on the other rows of its tile, so one row and a
-//! thousand get the same bits.
+//! The left operand is rounded to bf16 because `TDPBF16PS` takes nothing else. A row's sums do not depend on the other
+//! rows of its tile, so one row and a thousand get the same bits.
 
 use std::arch::asm;
 
@@ -14,8 +15,8 @@ use crate::cpu::product::{Product, TILE_ROWS};
 use crate::cpu::quant::{QuantPanels, QuantProduct};
 use crate::spec::contract::{PANEL_COLS, TILE_DEPTH};
 
-/// Proof that this CPU has AMX-BF16, AVX-512 and AVX-512 BF16, and that the kernel lets us use tiles; and of int8 tiles where it has them: only
-/// [`Isa::detect`] makes one.
+/// Proof that this CPU has AMX-BF16, AVX-512 and AVX-512 BF16, and that the kernel lets us use tiles; and of int8 tiles
+/// where it has them: only [`Isa::detect`] makes one.
 #[derive(Clone, Copy)]
 pub struct Amx(Avx512Bf16, Option<Int8Tiles>);
 

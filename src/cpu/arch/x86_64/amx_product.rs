@@ -47,9 +47,9 @@ impl Kernel<Amx> for Product<'_, u16, u16> {
             sums: Sums { out: self.out.as_mut_ptr(), layout: self.layout },
             finished: self.finished.as_ref(),
         };
-        // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles for at least so many rows. `check` has found the span's part
-        // of the rows, of the panels, and the sums inside of their slices, and those are whole tiles; `out` and the finished rows are this product's
-        // alone.
+        // SAFETY: a caller of `Isa::product` holds an `Amx` and has configured the tiles for at least so many rows.
+        // `check` has found the span's part of the rows, of the panels, and the sums inside of their slices, and those
+        // are whole tiles; `out` and the finished rows are this product's alone.
         unsafe { sweep.run(&mut Bf16, self.beside) }
     }
 }

@@ -8,10 +8,11 @@ use std::arch::asm;
 
 use crate::cpu::product::TILE_ROWS;
 
-/// Whether the operating system lets this process use tile data (Linux: `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`), and the CPU has it.
+/// Whether the operating system lets this process use tile data (Linux: `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`),
+/// and the CPU has it.
 ///
-/// Leaf 7 tells of AMX. Leaves 0x1D and 0x1E describe palette 1, but some hypervisors hide them, so palette 1 is taken as the manual gives it: 8
-/// tiles of 16 rows of 64 bytes.
+/// Leaf 7 tells of AMX. Leaves 0x1D and 0x1E describe palette 1, but some hypervisors hide them, so palette 1 is taken
+/// as the manual gives it: 8 tiles of 16 rows of 64 bytes.
 pub fn permitted() -> Result<(), String> {
     const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
@@ -53,7 +54,8 @@ struct TileConfig {
 }
 
 impl TileConfig {
-    /// Tiles 0 to 4, which a product of one row tile takes for sums and for rows, with `n` rows; 5 to 7, which hold columns, with sixteen.
+    /// Tiles 0 to 4, which a product of one row tile takes for sums and for rows, with `n` rows; 5 to 7, which hold
+    /// columns, with sixteen.
     fn of(n: u8) -> Self {
         const FULL: u8 = TILE_ROWS as u8;
         Self {
@@ -66,8 +68,8 @@ impl TileConfig {
     }
 }
 
-/// Zeroes the tiles, and shapes them for products of up to `n_rows` rows, at least one. A row is 64 bytes. Tiles 5 to 7 have sixteen rows; tiles 0
-/// to 4, for sums and rows, have `n_rows`, sixteen at most.
+/// Zeroes the tiles, and shapes them for products of up to `n_rows` rows, at least one. A row is 64 bytes. Tiles 5 to 7
+/// have sixteen rows; tiles 0 to 4, for sums and rows, have `n_rows`, sixteen at most.
 ///
 /// # Safety
 /// [`permitted`] has answered yes in this process.

@@ -19,10 +19,12 @@ use crate::spec::contract::CHUNK_LEN;
 const SPLIT_ROWS: usize = 16;
 /// Tasks per thread below which splitting pays.
 const TASKS_PER_THREAD: usize = 4;
-/// The same for blocks of more rows, the states of whose chunks are large beside the work: they are split to keep every thread busy, no further.
+/// The same for blocks of more rows, the states of whose chunks are large beside the work: they are split to keep every
+/// thread busy, no further.
 const WIDE_TASKS_PER_THREAD: usize = 2;
-/// Work, as [`work`] counts it, up to which a second thread gains no more than a fork and its join cost: a row of SmolLM2-135M's heads over 64 tokens, as
-/// measured on `amx`; on `avx2` attention had a like share of a step either way.
+/// Work, as [`work`] counts it, up to which a second thread gains no more than a fork and its join cost: a row of
+/// SmolLM2-135M's heads over 64 tokens, as measured on `amx`; on `avx2` attention had a like share of a step either
+/// way.
 const WORK_OF_ONE: usize = 64 * 9 * 64;
 /// Rows of a chunk for whose states there is room where sequences share their first chunks.
 const SHARED_ROWS: usize = 64;
@@ -128,7 +130,8 @@ impl AttentionPlan {
         self.cascade.find(geometry, ragged, self.limits.block_rows / group, may_form);
     }
 
-    /// The blocks of sequences that share their first chunks: first tasks that all of them share, then those of each. What takes long begins first.
+    /// The blocks of sequences that share their first chunks: first tasks that all of them share, then those of each.
+    /// What takes long begins first.
     fn share(&mut self, geometry: &Geometry, ragged: &Ragged<'_>, n_parts: usize) {
         for i in 0..self.cascade.groups().len() {
             let group = self.cascade.groups()[i];
@@ -197,8 +200,8 @@ impl AttentionPlan {
         }
     }
 
-    /// Into how many of `wanted` parts a block is split. It is one strip then, of which each chunk is seen (`pipeline` rests on that), and there is room
-    /// for its states.
+    /// Into how many of `wanted` parts a block is split. It is one strip then, of which each chunk is seen (`pipeline`
+    /// rests on that), and there is room for its states.
     fn n_parts_of(&self, geometry: &Geometry, block: &Task, wanted: usize) -> usize {
         let n_rows = block.n_tokens as usize * geometry.group;
         let n_chunks = (block.end_chunk - block.first_chunk) as usize;
@@ -235,7 +238,8 @@ pub fn state_len(n_rows: usize, head_dim: usize) -> usize {
     n_rows * (2 + head_dim)
 }
 
-/// Elements of queries times the keys that their sequence has; twice as many operations for scores, and again for values.
+/// Elements of queries times the keys that their sequence has; twice as many operations for scores, and again for
+/// values.
 fn work(geometry: &Geometry, ragged: &Ragged<'_>) -> usize {
     let pairs: usize = (0..ragged.n_seqs()).map(|seq| ragged.rows(seq).len() * ragged.kv_len(seq)).sum();
     pairs * geometry.n_kv_heads * geometry.group * geometry.head_dim

@@ -10,7 +10,8 @@ pub struct Task {
     pub seq: u32,
     /// The KV head.
     pub kv_head: u32,
-    /// First row of the batch; where sequences share the chunks, an entry of [`Cascade::tokens`](super::Cascade::tokens).
+    /// First row of the batch; where sequences share the chunks, an entry of
+    /// [`Cascade::tokens`](super::Cascade::tokens).
     pub first_token: u32,
     /// Whether each token is another sequence's; all of them see all of these chunks then.
     pub shared: bool,

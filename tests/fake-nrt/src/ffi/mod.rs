@@ -1,4 +1,5 @@
-//! The functions, by their names in C. Pointers are checked as far as that is possible; handles are numbers, looked up and never read.
+//! The functions, by their names in C. Pointers are checked as far as that is possible; handles are numbers, looked up
+//! and never read.
 
 mod programs;
 mod runtime;

@@ -17,11 +17,13 @@ pub struct InfoArray {
     _shapes: Vec<Vec<u32>>,
 }
 
-// SAFETY: the pointers among the words are to `_shapes`, which moves with them; whoever has the array may read it on any thread.
+// SAFETY: the pointers among the words are to `_shapes`, which moves with them; whoever has the array may read it on
+// any thread.
 unsafe impl Send for InfoArray {}
 
 impl InfoArray {
-    /// The array as C has it: the number, then entries of 296 bytes. Offsets are written out, and not taken from the bindings, which this tests.
+    /// The array as C has it: the number, then entries of 296 bytes. Offsets are written out, and not taken from the
+    /// bindings, which this tests.
     fn new(tensors: &[ProgramTensor]) -> Self {
         let shapes: Vec<Vec<u32>> = tensors.iter().map(|t| t.shape.iter().map(|d| *d as u32).collect()).collect();
         let mut bytes = (tensors.len() as u64).to_le_bytes().to_vec();

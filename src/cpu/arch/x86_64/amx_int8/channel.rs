@@ -1,4 +1,5 @@
-//! One group of 8-bit weights: sums stay integers to the end of K, in tiles and between blocks of K as the bits of the result's elements.
+//! One group of 8-bit weights: sums stay integers to the end of K, in tiles and between blocks of K as the bits of the
+//! result's elements.
 
 use std::arch::asm;
 
@@ -52,7 +53,8 @@ impl TileDots for Int8<'_> {
             // It wraps, and so did the sums of the tile: what fits an i32 comes out right.
             let dots = sums.map(|sum| (sum.to_bits() as i32).wrapping_sub(group.sum.wrapping_mul(128)) as f32);
             let scaled = isa.mul(isa.load(&dots), isa.splat(group.scale));
-            // SAFETY: row `r` of the tile, which may be written, or of rows that are this product's alone and have whole tiles.
+            // SAFETY: row `r` of the tile, which may be written, or of rows that are this product's alone and have
+            // whole tiles.
             isa.store(isa.mul_add(scaled, scales, isa.splat(0.0)), unsafe { &mut *finished.row(r) });
         }
     }

@@ -1,9 +1,10 @@
-//! Groups. What costs here is not to multiply but to scale: every 16 x 16 sums of a group go from a tile through memory to vectors. So a tile of the
-//! group before is scaled after each product.
+//! Groups. What costs here is not to multiply but to scale: every 16 x 16 sums of a group go from a tile through memory
+//! to vectors. So a tile of the group before is scaled after each product.
 //!
-//! Measured (Emerald Rapids class VM): a product takes 16 cycles, to store its tile as many, and conversion and both multiplications 48, since
-//! while tiles are at work one such operation on 16 lanes starts in a cycle and not two; all together take about 55 with operands in the caches nearby. Longer batches of groups, sums that
-//! start from the bits of 1.5 * 2^23 so that a subtraction converts them, and one tile whose sums stay in registers were no faster.
+//! Measured (Emerald Rapids class VM): a product takes 16 cycles, to store its tile as many, and conversion and both
+//! multiplications 48, since while tiles are at work one such operation on 16 lanes starts in a cycle and not two; all
+//! together take about 55 with operands in the caches nearby. Longer batches of groups, sums that start from the bits
+//! of 1.5 * 2^23 so that a subtraction converts them, and one tile whose sums stay in registers were no faster.
 
 use std::arch::asm;
 
@@ -77,8 +78,8 @@ pub fn sweep(isa: Avx512, args: &mut QuantProduct<'_>) {
                 if group == 0 {
                     task.clear();
                 }
-                // SAFETY: tiles are configured for sixteen rows, and `check` has found the row tiles inside of their slice to the end of their last
-                // group.
+                // SAFETY: tiles are configured for sixteen rows, and `check` has found the row tiles inside of their
+                // slice to the end of their last group.
                 unsafe {
                     match (weights.width, quad.n_row_tiles) {
                         (Width::Int8, 1) => task.run::<1, false>(&mut sums),
@@ -106,7 +107,8 @@ impl Task<'_> {
     /// Adds all groups of the block to the quad, in ascending order.
     ///
     /// # Safety
-    /// The tiles are configured for sixteen rows, the rows' codes as long as the groups, and the quad is in nobody else's hands.
+    /// The tiles are configured for sixteen rows, the rows' codes as long as the groups, and the quad is in nobody
+    /// else's hands.
     #[inline(always)]
     unsafe fn run<const ROW_TILES: usize, const MINIMA: bool>(&self, sums: &mut [GroupSums; 2]) {
         let [stored, before] = sums;

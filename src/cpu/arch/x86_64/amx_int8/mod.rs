@@ -1,5 +1,5 @@
-//! Products of quantised weights on AMX tiles of int8: 16 rows by 64 codes times 64 by 16 columns are exact sums in i32, whatever M is, so the bits
-//! are those of every other integer kernel.
+//! Products of quantised weights on AMX tiles of int8: 16 rows by 64 codes times 64 by 16 columns are exact sums in
+//! i32, whatever M is, so the bits are those of every other integer kernel.
 //!
 //! | file | what |
 //! |---|---|
@@ -32,7 +32,8 @@ impl Int8Tiles {
         tile::multiplies_int8().then_some(Self(vectors))
     }
 
-    /// Whether so many rows by these weights are a case for tiles. Groups of more than 512 that are not all of K are left to vectors.
+    /// Whether so many rows by these weights are a case for tiles. Groups of more than 512 that are not all of K are
+    /// left to vectors.
     #[inline(always)]
     pub fn pay(self, n_rows: usize, weights: &QuantPanels) -> bool {
         n_rows >= MIN_ROWS && (is_channel(weights) || weights.group_len <= unpacked::MAX_UNPACKED_LEN)

@@ -17,8 +17,8 @@ pub const MAX_UNPACKED_LEN: usize = BLOCK_TILES * TILE_CODES;
 /// Weights of two panels, some groups of them, as tiles of i8.
 #[repr(C, align(64))]
 pub struct Unpacked {
-    /// A group's tiles one after the other, both panels of each. Lines behind a group that ends within a tile meet zeros in
-    /// the rows.
+    /// A group's tiles one after the other, both panels of each. Lines behind a group that ends within a tile meet
+    /// zeros in the rows.
     pub tiles: [[[Line; 16]; 2]; BLOCK_TILES],
     /// By group and panel.
     pub scales: [[[f32; PANEL_COLS]; 2]; BLOCK_TILES],

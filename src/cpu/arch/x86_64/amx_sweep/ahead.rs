@@ -1,7 +1,7 @@
 //! What comes next, asked for in the second cache while tiles are multiplied.
 //!
-//! A few lines at each step along the depth. A block's share at once, before its products, holds up the loads of sums behind it (DESIGN.md, "One
-//! layout").
+//! A few lines at each step along the depth. A block's share at once, before its products, holds up the loads of sums
+//! behind it (DESIGN.md, "One layout").
 
 use std::arch::asm;
 
@@ -25,7 +25,8 @@ struct Lines {
 }
 
 impl Ahead {
-    /// What the block at `row_tile` and `panel` asks for: its share, so that all blocks which pass meanwhile ask for everything.
+    /// What the block at `row_tile` and `panel` asks for: its share, so that all blocks which pass meanwhile ask for
+    /// everything.
     #[inline(always)]
     pub fn of(sweep: &Sweep<'_>, row_tile: usize, panel: usize, depth: Depth) -> Self {
         let mut ahead = Self { rows: Lines::NONE, panels: Lines::NONE };

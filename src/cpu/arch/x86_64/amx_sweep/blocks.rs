@@ -13,8 +13,8 @@ use crate::cpu::product::Beside;
 struct Turn {
     /// Its sums are in their tiles.
     started: bool,
-    /// First panel of the block that it starts: each tile as soon as it is free, so that the sums on their way in do not wait for all those on their
-    /// way out.
+    /// First panel of the block that it starts: each tile as soon as it is free, so that the sums on their way in do
+    /// not wait for all those on their way out.
     next: Option<usize>,
 }
 
@@ -203,8 +203,8 @@ impl<D: TileDots> Blocks<'_, D> {
         unsafe { self.end(tiles, [true; 4], depth, None) };
     }
 
-    /// One row tile by two panels, two steps along the depth in turn, each with tiles of its own but for one: a load waits until the products with what
-    /// its tile held before have begun.
+    /// One row tile by two panels, two steps along the depth in turn, each with tiles of its own but for one: a load
+    /// waits until the products with what its tile held before have begun.
     ///
     /// # Safety
     /// As [`Sweep::run`].

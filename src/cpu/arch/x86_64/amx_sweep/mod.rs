@@ -1,11 +1,12 @@
-//! How a product on tiles goes through its operands, whatever the numbers in them: two row tiles by two panels while there are that many, so that four
-//! loads feed four products.
+//! How a product on tiles goes through its operands, whatever the numbers in them: two row tiles by two panels while
+//! there are that many, so that four loads feed four products.
 //!
-//! A tile is loaded in 8 cycles from the first cache and several times that from the second, and four products take 64. So a large product goes depth
-//! block by depth block: the block's part of two row tiles stays in the first cache while all panels pass, and sums wait in the second, packed as
-//! tiles. Rows go outermost, so that finished sums fill the rows of a result one after the other. Up to sixteen rows go through the whole depth, since
-//! there memory is what bounds: by four panels at once, four streams of weights; or by two where a panel is short, as those of a page of keys or values
-//! are, which memory serves faster so.
+//! A tile is loaded in 8 cycles from the first cache and several times that from the second, and four products take 64.
+//! So a large product goes depth block by depth block: the block's part of two row tiles stays in the first cache while
+//! all panels pass, and sums wait in the second, packed as tiles. Rows go outermost, so that finished sums fill the
+//! rows of a result one after the other. Up to sixteen rows go through the whole depth, since there memory is what
+//! bounds: by four panels at once, four streams of weights; or by two where a panel is short, as those of a page of
+//! keys or values are, which memory serves faster so.
 
 mod ahead;
 mod blocks;
@@ -21,7 +22,8 @@ use crate::cpu::product::Beside;
 pub const TILE_BYTES: usize = 1024;
 /// Bytes from one row of a packed tile to the next.
 const STRIDE: usize = 64;
-/// Tiles of a depth block, about: those of two row tiles are 16 KiB, a third of the first cache, and two panels' that pass beside them are as much.
+/// Tiles of a depth block, about: those of two row tiles are 16 KiB, a third of the first cache, and two panels' that
+/// pass beside them are as much.
 const BLOCK_TILES: usize = 8;
 /// Row tiles from which a product goes by depth blocks.
 const BLOCKED_ROW_TILES: usize = 4;
@@ -91,8 +93,9 @@ impl Sweep<'_> {
     /// Runs it, with `beside` between its products where it does not go by depth blocks.
     ///
     /// # Safety
-    /// The tiles are configured for as many rows as the product has or more, for sixteen if `D::finish` reads sums; every tile of the span's row tiles and
-    /// panels may be read; the sums of every row tile and panel are whole tiles that are this product's alone, and so are the finished rows, if any.
+    /// The tiles are configured for as many rows as the product has or more, for sixteen if `D::finish` reads sums;
+    /// every tile of the span's row tiles and panels may be read; the sums of every row tile and panel are whole tiles
+    /// that are this product's alone, and so are the finished rows, if any.
     #[inline(always)]
     pub unsafe fn run<D: TileDots>(&self, dots: &mut D, beside: Option<&mut dyn Beside>) {
         let n_tiles = self.span.n_tiles;

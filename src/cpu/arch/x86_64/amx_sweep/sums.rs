@@ -20,7 +20,8 @@ pub struct SumTile {
 }
 
 impl Sums {
-    /// The tile of a row tile and a panel. By `wrapping_add`, for pointers to several tiles live side by side, each from the start of `out`.
+    /// The tile of a row tile and a panel. By `wrapping_add`, for pointers to several tiles live side by side, each
+    /// from the start of `out`.
     #[inline(always)]
     pub fn tile(&self, row_tile: usize, panel: usize) -> SumTile {
         let rows = self.out.wrapping_add(self.layout.index(row_tile * TILE_ROWS, panel));

@@ -17,8 +17,8 @@ impl Avx2 {
 
 const _: () = assert!(INT4_GROUP_LEN / 4 * (2 * 15 * 127) <= i16::MAX as usize);
 
-/// `VPMADDUBSW` adds two products into an i16 and saturates: `2 * 127 * 127` and `2 * 15 * 127` fit. So do all of the latter that a group adds to a lane, and
-/// sums with 4-bit weights stay pairs of i16 until it is done.
+/// `VPMADDUBSW` adds two products into an i16 and saturates: `2 * 127 * 127` and `2 * 15 * 127` fit. So do all of the
+/// latter that a group adds to a lane, and sums with 4-bit weights stay pairs of i16 until it is done.
 impl Dots for Avx2 {
     type Float = Self;
     type Sums = [__m256i; 2];

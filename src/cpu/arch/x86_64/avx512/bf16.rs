@@ -1,7 +1,8 @@
 //! The `avx512bf16` table: products with bf16 panels by `VDPBF16PS`, everything else as in `avx512`.
 //!
-//! The instruction multiplies two pairs of bf16 a lane. AMD's Zen 4 runs it as often as an FMA, for twice the arithmetic, and later CPUs are taken to; an Emerald Rapids
-//! class core of Intel's does 80 GFLOP/s by it where FMA does 166, so there `avx512` is better, and rounds less.
+//! The instruction multiplies two pairs of bf16 a lane. AMD's Zen 4 runs it as often as an FMA, for twice the
+//! arithmetic, and later CPUs are taken to; an Emerald Rapids class core of Intel's does 80 GFLOP/s by it where FMA
+//! does 166, so there `avx512` is better, and rounds less.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -57,7 +58,8 @@ impl Isa for Avx512Bf16 {
     const ATTENTION_ROWS: usize = 32;
     const ATTENTION_STRIPS: usize = 4;
     const CODE_ROWS: usize = FEW_ROWS;
-    // A depth block of a task's rows and panels is 0.7 MiB, which a second cache of 1 MiB holds: 8% faster at 2,048 rows of 4,096 x 4,096 than 96 rows by 6.
+    // A depth block of a task's rows and panels is 0.7 MiB, which a second cache of 1 MiB holds: 8% faster at 2,048
+    // rows of 4,096 x 4,096 than 96 rows by 6.
     const TASK_PANELS: usize = 12;
     const MIN_TASK_PANELS: usize = 6;
     const TASK_ROWS: usize = 192;
@@ -77,8 +79,8 @@ impl Isa for Avx512Bf16 {
 
     #[inline(always)]
     fn store_lhs(self, x: __m512, out: &mut [u16; 16]) {
-        // VCVTNEPS2BF16 takes denormals for zero, as VDPBF16PS and products on tiles do.
-        // SAFETY: AVX-512 BF16 as above; both types are 32 bytes of any bits; the store is the array's 32 bytes, and needs no alignment.
+        // VCVTNEPS2BF16 takes denormals for zero, as VDPBF16PS and products on tiles do. SAFETY: AVX-512 BF16 as above;
+        // both types are 32 bytes of any bits; the store is the array's 32 bytes, and needs no alignment.
         unsafe {
             let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(x));
             _mm256_storeu_si256(out.as_mut_ptr().cast(), rounded);
@@ -87,7 +89,8 @@ impl Isa for Avx512Bf16 {
 
     #[inline(always)]
     fn store_lhs_pair(self, a: __m512, b: __m512, out: &mut [u16; 32]) {
-        // SAFETY: AVX-512 BF16 as above; both types are 64 bytes of any bits; the store is the array's 64 bytes, and needs no alignment.
+        // SAFETY: AVX-512 BF16 as above; both types are 64 bytes of any bits; the store is the array's 64 bytes, and
+        // needs no alignment.
         unsafe {
             let pairs: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(b, a));
             _mm512_storeu_si512(out.as_mut_ptr().cast(), pairs);
@@ -169,8 +172,8 @@ impl<E: PairElement> Kernel<Avx512Bf16> for Product<'_, u16, E> {
     }
 }
 
-/// A sum, two numbers of a row with their weights, and what must come out: the contract's order and rounding, which were found on AMD's Zen 4 and which
-/// Intel's manual gives, but which no CPUID tells of.
+/// A sum, two numbers of a row with their weights, and what must come out: the contract's order and rounding, which
+/// were found on AMD's Zen 4 and which Intel's manual gives, but which no CPUID tells of.
 struct Probe {
     sum: f32,
     x: [f32; 2],

@@ -65,8 +65,8 @@ impl Dots for Vnni {
 
     #[inline(always)]
     fn dot_int8(self, sums: __m512i, weights: __m512i, lhs: &[u8; 4]) -> __m512i {
-        // SAFETY: a value of `Vnni` exists only where AVX-512 VNNI was detected. The instruction wraps, and `start_int8` has taken off what 128
-        // adds, so sums that fit an i32 come out right.
+        // SAFETY: a value of `Vnni` exists only where AVX-512 VNNI was detected. The instruction wraps, and
+        // `start_int8` has taken off what 128 adds, so sums that fit an i32 come out right.
         unsafe { _mm512_dpbusd_epi32(sums, weights, _mm512_set1_epi32(i32::from_le_bytes(*lhs))) }
     }
 
