@@ -40,7 +40,6 @@ macro_rules! for_every_case {
             pages::an_exported_page_is_in_the_canonical_layout,
             pages::an_imported_page_is_the_exported_one_everywhere,
             pages::every_bit_survives_the_way_out_and_back,
-            pages::codes_and_scales_that_no_append_writes_are_multiplied_as_they_are,
             pages::attention_over_copied_and_imported_pages_has_the_same_bits,
             pages::pages_and_lengths_that_do_not_exist_are_an_error,
         }

@@ -90,26 +90,6 @@ pub fn every_bit_survives_the_way_out_and_back(backends: &Backends) {
     }
 }
 
-pub fn codes_and_scales_that_no_append_writes_are_multiplied_as_they_are(backends: &Backends) {
-    for (backend, dtype) in stored(backends).filter(|(_, dtype)| *dtype == KvDtype::Int8) {
-        // A single key has the weight 1, so what comes out is its value.
-        let shape = Shape { n_kv_heads: 1, group: 1, head_dim: 64, n_tokens: 1, kv_len: 1, kv: dtype };
-        let sequence = Sequence::new(backend, 1, shape, 0..);
-        let mut kv = shape.pages(backend, 1);
-        for scale in [0.5, -2.0, f32::NAN] {
-            let mut bytes = vec![0; kv.page_bytes()];
-            let values = kv.page_bytes() / 2;
-            bytes[values..][..64].fill(i8::MIN.to_le_bytes()[0]);
-            bytes[values + 64..][..size_of::<f32>()].copy_from_slice(&scale.to_le_bytes());
-            kv.import_page(PageId(0), &bytes).unwrap();
-            let wanted = Array3::from_elem((1, 1, 64), -128.0 * scale);
-            let found = attend(&mut *kv, &[&sequence], None).remove(0);
-            let as_they_are = found == wanted || scale.is_nan() && found.iter().all(|x| x.is_nan());
-            assert!(as_they_are, "{}: {found} where {wanted} is wanted", name(backend));
-        }
-    }
-}
-
 pub fn attention_over_copied_and_imported_pages_has_the_same_bits(backends: &Backends) {
     for (backend, dtype) in stored(backends) {
         let page_len = backend.caps().page_len;

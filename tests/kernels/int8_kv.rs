@@ -56,6 +56,27 @@ fn change(x: &mut Array3<f32>, token: usize, kind: Kind) {
     }
 }
 
+/// An imported page is taken as it is.
+#[test]
+fn codes_and_scales_that_no_append_writes_are_multiplied_as_they_are() {
+    for backend in backends() {
+        // A single key has the weight 1, so what comes out is its value.
+        let shape = Shape { n_kv_heads: 1, group: 1, head_dim: 64, n_tokens: 1, kv_len: 1, kv: KvDtype::Int8 };
+        let sequence = Sequence::new(&*backend, 1, shape, 0..);
+        let mut kv = shape.pages(&*backend, 1);
+        for scale in [0.5, -2.0, f32::NAN] {
+            let mut bytes = vec![0; kv.page_bytes()];
+            let values = kv.page_bytes() / 2;
+            bytes[values..][..64].fill(i8::MIN.to_le_bytes()[0]);
+            bytes[values + 64..][..size_of::<f32>()].copy_from_slice(&scale.to_le_bytes());
+            kv.import_page(PageId(0), &bytes).unwrap();
+            let wanted = Array3::from_elem((1, 1, 64), -128.0 * scale);
+            let found = attend(&mut *kv, &[&sequence], None).remove(0);
+            assert_same_or_nan(found.view(), wanted.view(), table(&*backend));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: n_cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
