@@ -31,31 +31,56 @@ struct Weigh<'a> {
 impl<I: Isa> Kernel<I> for Weigh<'_> {
     #[inline(always)]
     fn run(self, isa: I) {
-        let Weigh { logits, max, temperature, out, .. } = self;
-        let (max, temperature) = (isa.splat(max), isa.splat(temperature));
-        let weights = |logits: &[f32; 16]| exp(isa, isa.div(isa.sub(isa.load(logits), max), temperature));
+        let scale = Scale { max: isa.splat(self.max), temperature: isa.splat(self.temperature) };
         let mut sums = [0f64; 16];
-        for (logits, out) in logits.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-            let mut sum = isa.splat(0.0);
-            let ((logits, logits_tail), (out, out_tail)) = (logits.as_chunks(), out.as_chunks_mut());
-            for (logits, out) in logits.iter().zip(out) {
-                let weights = weights(logits);
-                isa.store(weights, out);
-                sum = isa.add(sum, weights);
-            }
-            if !logits_tail.is_empty() {
-                let mut lanes = [f32::NEG_INFINITY; 16];
-                lanes[..logits_tail.len()].copy_from_slice(logits_tail);
-                let weights = weights(&lanes);
-                isa.store(weights, &mut lanes);
-                out_tail.copy_from_slice(&lanes[..out_tail.len()]);
-                sum = isa.add(sum, weights);
-            }
+        for (logits, out) in self.logits.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK)) {
             let mut lanes = [0.0; 16];
-            isa.store(sum, &mut lanes);
-            sums.iter_mut().zip(lanes).for_each(|(sum, lane)| *sum += f64::from(lane));
+            isa.store(scale.block(isa, logits, out), &mut lanes);
+            for (sum, lane) in sums.iter_mut().zip(lanes) {
+                *sum += f64::from(lane);
+            }
         }
         *self.sum = sums.iter().sum();
+    }
+}
+
+/// What logits are measured by, in every lane.
+struct Scale<V> {
+    max: V,
+    temperature: V,
+}
+
+impl<V> Scale<V> {
+    /// The weights of a block, and their sum by lanes.
+    #[inline(always)]
+    fn block<I: Isa<V = V>>(&self, isa: I, logits: &[f32], out: &mut [f32]) -> V
+    where
+        V: Copy,
+    {
+        let mut sum = isa.splat(0.0);
+        let ((logits, logits_tail), (out, out_tail)) = (logits.as_chunks(), out.as_chunks_mut());
+        for (logits, out) in logits.iter().zip(out) {
+            let weights = self.weights(isa, logits);
+            isa.store(weights, out);
+            sum = isa.add(sum, weights);
+        }
+        if !logits_tail.is_empty() {
+            let mut lanes = [f32::NEG_INFINITY; 16];
+            lanes[..logits_tail.len()].copy_from_slice(logits_tail);
+            let weights = self.weights(isa, &lanes);
+            isa.store(weights, &mut lanes);
+            out_tail.copy_from_slice(&lanes[..out_tail.len()]);
+            sum = isa.add(sum, weights);
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn weights<I: Isa<V = V>>(&self, isa: I, logits: &[f32; 16]) -> V
+    where
+        V: Copy,
+    {
+        exp(isa, isa.div(isa.sub(isa.load(logits), self.max), self.temperature))
     }
 }
 
