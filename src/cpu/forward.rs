@@ -71,7 +71,11 @@ impl<I: Isa, W: Matrix> Forward<'_, I, W> {
             let table = ragged.page_table(seq);
             for position in ragged.start(seq)..ragged.kv_len(seq) {
                 state.positions.push(position as u32);
-                state.slots.push(Slot { page: table[position / PAGE_LEN], slot_idx: position % PAGE_LEN });
+                let at = Slot { page: table[position / PAGE_LEN], slot_idx: position % PAGE_LEN };
+                if at.slot_idx == 0 {
+                    self.pages.begin(at.page);
+                }
+                state.slots.push(at);
             }
         }
     }

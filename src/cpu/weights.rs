@@ -1,12 +1,12 @@
 //! A model's weights, packed.
 
-use super::buffer::Arena;
+use super::buffer::{Arena, Buffer};
 use super::columns::Columns;
 use super::matrix::Matrix;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::spec::tensors::{self, EMBEDDING, FINAL_NORM, LM_HEAD, part};
-use crate::spec::{CheckedWeights, ModelConfig, WeightDtype, WeightSource};
+use crate::spec::{CheckedWeights, ModelConfig, WeightDtype, WeightSource, WeightView};
 
 /// Everything that a step reads.
 pub struct Weights<W> {
@@ -24,7 +24,22 @@ pub struct Weights<W> {
 pub struct Table {
     dtype: Dtype,
     /// Little-endian elements, row by row.
-    bytes: Vec<u8>,
+    bytes: Buffer<u8>,
+}
+
+impl Table {
+    /// The rows of `embedding` as `dtype`, one at a time: a whole one in f32 may be larger than the model.
+    fn new(embedding: &WeightView<'_>, dtype: Dtype, arena: &mut Arena) -> Result<Self> {
+        let (k, from) = (embedding.k, embedding.dtype);
+        let mut bytes = arena.zeroed(embedding.n * k * dtype.size_bytes())?;
+        let mut widened = vec![0.0; k];
+        let rows = embedding.bytes.chunks_exact(k * from.size_bytes());
+        for (row, out) in rows.zip(bytes.chunks_exact_mut(k * dtype.size_bytes())) {
+            from.widen(row, &mut widened);
+            dtype.narrow(&widened, out);
+        }
+        Ok(Self { dtype, bytes })
+    }
 }
 
 /// One transformer layer.
@@ -71,10 +86,8 @@ impl<W: Matrix> Weights<W> {
         let (lm_head, embedding) = if config.tied_embeddings {
             (W::pack(&Columns::stacked(&[&embedding])?, head, arena)?, None)
         } else {
-            let (values, dtype) = (embedding.to_f32(), dtype.table());
-            let mut bytes = vec![0; values.len() * dtype.size_bytes()];
-            dtype.narrow(&values, &mut bytes);
-            (W::pack(&Columns::stacked(&[&source.tensor(LM_HEAD)?])?, head, arena)?, Some(Table { dtype, bytes }))
+            let table = Table::new(&embedding, dtype.table(), arena)?;
+            (W::pack(&Columns::stacked(&[&source.tensor(LM_HEAD)?])?, head, arena)?, Some(table))
         };
         let layers =
             (0..config.n_layers).map(|i| Layer::pack(config, source, i, dtype, arena)).collect::<Result<_>>()?;

@@ -58,6 +58,14 @@ impl Layer {
             Self::Int8(bytes) => copy::<u8>(bytes, layout, [from, to], n_slots),
         }
     }
+
+    /// Makes all of a page zero, where it may hold what is not finite.
+    fn clear(&mut self, layout: PageLayout, page: PageId) {
+        match self {
+            Self::Bf16(elements) => layout.parts::<u16>(page, PAGE_LEN).for_each(|part| elements[part].fill(0)),
+            Self::Int8(_) => {}
+        }
+    }
 }
 
 /// One layer of pages, to be read.
@@ -201,10 +209,51 @@ impl Pages {
         Ok(())
     }
 
+    /// A page's first slot is about to be written in every layer: what its owner before has left is of no use to anybody. If
+    /// a number of it was not finite, it goes, or attention would take the slow way over this page for good.
+    pub fn begin(&mut self, page: PageId) {
+        if std::mem::take(self.not_finite[page.idx()].get_mut()) {
+            for layer in &mut self.layers {
+                layer.clear(self.layout, page);
+            }
+        }
+    }
+
     fn check(&self, page: PageId) -> Result<()> {
         if page.idx() < self.n_pages {
             return Ok(());
         }
         Err(Error::Page { page, reason: format!("the pool has {} pages", self.n_pages) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_begins_anew_has_lost_what_was_not_finite() {
+        let spec = KvSpec { n_layers: 2, n_kv_heads: 2, head_dim: 32, dtype: KvDtype::Bf16 };
+        let mut pages = Pages::new(&spec, 3).unwrap();
+        let bytes =
+            [half::bf16::NAN.to_le_bytes(), half::bf16::ONE.to_le_bytes()].concat().repeat(pages.page_bytes() / 4);
+        for page in 0..3 {
+            pages.import(PageId(page), &bytes).unwrap();
+        }
+        pages.begin(PageId(1));
+        let marked = [0, 1, 2].map(|page| pages.layer(1).maybe_not_finite(PageId(page)));
+        assert_eq!(marked, [true, false, true]);
+        for page in 0..3 {
+            let mut found = vec![1; bytes.len()];
+            pages.export(PageId(page), &mut found).unwrap();
+            assert!(if page == 1 { found.iter().all(|byte| *byte == 0) } else { found == bytes }, "page {page}");
+        }
+        // One that has nothing of the kind is left as it is.
+        let finite = half::bf16::ONE.to_le_bytes().repeat(pages.page_bytes() / 2);
+        pages.import(PageId(1), &finite).unwrap();
+        pages.begin(PageId(1));
+        let mut found = vec![0; finite.len()];
+        pages.export(PageId(1), &mut found).unwrap();
+        assert_eq!(found, finite);
     }
 }
