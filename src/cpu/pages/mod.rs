@@ -209,8 +209,9 @@ impl Pages {
         Ok(())
     }
 
-    /// A page's first slot is about to be written in every layer: what its owner before has left is of no use to anybody. If
-    /// a number of it was not finite, it goes, or attention would take the slow way over this page for good.
+    /// A page's first slot is about to be written in every layer: what its owner before has left is of no use to
+    /// anybody. If a number of it was not finite, it goes, or attention would take the slow way over this page for
+    /// good.
     pub fn begin(&mut self, page: PageId) {
         if std::mem::take(self.not_finite[page.idx()].get_mut()) {
             for layer in &mut self.layers {
