@@ -198,7 +198,8 @@ pub trait Model: Send {
 
     /// Leaves `exp((logit - max) / temperature)` of each logit in `out`, as long, and answers their sum: what it takes
     /// to draw a token or to score one, and a pass over some 10^5 numbers. `max` is their largest, a finite number; a
-    /// logit that is NaN makes the sum NaN. Relative errors are below 1e-6, and what is below 1e-37 may be 0.
+    /// logit that is NaN makes the sum NaN. The exponent is rounded to f32; beyond that relative errors are below 1e-6,
+    /// and what is below 1e-37 may be 0.
     ///
     /// This is the definition; a backend may be faster.
     fn weigh(&self, logits: &[f32], max: f32, temperature: f32, out: &mut [f32]) -> f64 {

@@ -247,3 +247,35 @@ fn geometry(spec: &KvSpec, args: &AttentionArgs<'_>) -> Geometry {
     let n_kv_heads = spec.n_kv_heads;
     Geometry { n_kv_heads, group: n_heads / n_kv_heads, head_dim, scale: args.scale, window: args.window }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::arch::{TableVisitor, for_each_table};
+    use crate::spec::KvDtype;
+
+    struct TakingTurns;
+
+    impl TableVisitor for TakingTurns {
+        fn visit<I: Isa>(&mut self, table: std::result::Result<I, String>) {
+            let Ok(isa) = table else { return };
+            let spec = KvSpec { n_layers: 1, n_kv_heads: 2, head_dim: 32, dtype: KvDtype::Bf16 };
+            let geometry = Geometry { n_kv_heads: 2, group: 2, head_dim: 32, scale: 1.0, window: None };
+            let mut pages = CpuPages::new(isa, Pool::new(1).unwrap(), &spec, 1).unwrap();
+            let mut call = |n_tokens, max_len| {
+                let workspace = pages.workspace(geometry, n_tokens, max_len).unwrap();
+                let place = workspace.threads.as_ptr();
+                pages.workspace = Some(workspace);
+                place
+            };
+            call(512, 512);
+            let for_both = call(1, 4_096);
+            assert_eq!([call(512, 512), call(1, 4_096)], [for_both; 2], "{}", I::NAME);
+        }
+    }
+
+    #[test]
+    fn calls_that_take_turns_share_a_workspace() {
+        for_each_table(&mut TakingTurns);
+    }
+}

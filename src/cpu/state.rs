@@ -135,6 +135,25 @@ fn unavailable(n_rows: usize, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::synthetic::Preset;
+    use crate::spec::{KvDtype, Synthetic};
+
+    /// A configuration may allow far more positions than there are pages for.
+    #[test]
+    fn contexts_are_no_longer_than_the_pages_there_are() {
+        let config = ModelConfig { max_len: 1 << 28, ..Synthetic::new(Preset::SmolLm2_135m, 1).config().clone() };
+        let options =
+            LoadOptions { weights: None, kv: KvDtype::Bf16, n_pages: 10, max_step_tokens: 8, max_logit_rows: 8 };
+        assert_eq!(max_len(&config, &options), 10 * PAGE_LEN);
+        let limits = PlanLimits {
+            max_step_tokens: 8,
+            max_len: usize::MAX / 64,
+            n_threads: 2,
+            block_rows: 32,
+            min_block_rows: 32,
+        };
+        assert!(AttentionPlan::new(&geometry(&config), limits).is_err(), "more states than there are addresses");
+    }
 
     #[test]
     fn a_buffer_beyond_all_addresses_is_unavailable() {

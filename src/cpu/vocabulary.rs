@@ -4,11 +4,12 @@
 use super::isa::{Isa, Kernel};
 use super::math::exp;
 
-/// Vectors that are added up in f32 before they go on in f64: few, so that they lose no more than `exp` itself.
+/// Logits whose weights are added up in f32, eight vectors, before they go on in f64: so the sum loses no more than
+/// `exp` itself.
 const BLOCK: usize = 8 * 16;
 
-/// [`Model::weigh`](crate::backend::Model::weigh): a relative error below 4e-7 of each weight and 1e-6 of the sum; 0
-/// for what lies more than 87.3 temperatures below `max`.
+/// [`Model::weigh`](crate::backend::Model::weigh): a relative error below 4e-7 of the exponential of each rounded
+/// exponent and 1e-6 of their sum; 0 for what lies more than 87.3 temperatures below `max`.
 ///
 /// # Panics
 /// If the lengths differ.

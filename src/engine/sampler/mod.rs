@@ -57,7 +57,10 @@ impl Sampler {
             return Err(self.nothing_left(row, sampling));
         }
         let token = if sampling.temperature > 0.0 {
-            (row.weigh)(logits, max, sampling.temperature, &mut self.weights);
+            // The norm has left those of temperature 1.
+            if !plain || sampling.temperature != 1.0 {
+                (row.weigh)(logits, max, sampling.temperature, &mut self.weights);
+            }
             self.pick(sampling, uniform(sampling.seed, row.context.len() as u64))
         } else {
             position(logits, max).expect("one of them is the largest") as TokenId
@@ -153,7 +156,7 @@ impl Sampler {
             Sampling { top_k: Some(_), .. } => 0.0,
             // All those below the floor together weigh less than 1 - p, so the nucleus has none of them.
             Sampling { top_p: Some(p), .. } => {
-                ((1.0 - f64::from(p)) * sum(&self.weights) / self.weights.len() as f64).next_down() as f32
+                ((1.0 - f64::from(p)) * sum(&self.weights) / self.weights.len() as f64) as f32
             }
             // The most probable token weighs 1.
             Sampling { min_p, .. } => min_p.unwrap_or(0.0),
@@ -165,15 +168,14 @@ impl Sampler {
         // By weight, then by id, so that equal weights leave nothing to chance.
         let order = |a: &(f32, TokenId), b: &(f32, TokenId)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         let candidates = &mut self.candidates;
-        let mut total = sum(&self.weights);
-        if let Some(k) = sampling.top_k.filter(|&k| k < self.weights.len()) {
-            if k < candidates.len() {
-                candidates.select_nth_unstable_by(k, order);
-                candidates.truncate(k);
-            }
-            total = joint(candidates);
+        let top_k = sampling.top_k.filter(|&k| k < self.weights.len());
+        if let Some(k) = top_k.filter(|&k| k < candidates.len()) {
+            candidates.select_nth_unstable_by(k, order);
+            candidates.truncate(k);
         }
         if let Some(p) = sampling.top_p {
+            // Without top-k the candidates are those that may be in the nucleus, and the nucleus is of all tokens.
+            let total = if top_k.is_some() { joint(candidates) } else { sum(&self.weights) };
             candidates.sort_unstable_by(order);
             let mut mass = 0.0;
             let enough = candidates.iter().position(|&(weight, _)| {

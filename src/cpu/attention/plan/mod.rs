@@ -67,15 +67,15 @@ impl AttentionPlan {
         let n_blocks = limits.max_step_tokens * geometry.n_kv_heads;
         let max_split = TASKS_PER_THREAD * limits.n_threads;
         let max_states = max_split * (limits.max_len.div_ceil(CHUNK_LEN) + 1);
-        let split_room = max_states.checked_mul(state_len(SPLIT_ROWS.max(geometry.group), geometry.head_dim));
-        let room = split_room.and_then(|room| room.checked_add(Self::shared_room(geometry, &limits)));
+        let split_room = max_states.saturating_mul(state_len(SPLIT_ROWS.max(geometry.group), geometry.head_dim));
+        let room = split_room.saturating_add(Self::shared_room(geometry, &limits));
         Ok(Self {
             limits,
             n_threads: limits.n_threads,
             // A group has at least two members, a task for each of them and for what they share, in each head.
             tasks: Vec::with_capacity(n_blocks + n_blocks / 2 + 2 * max_split),
             splits: Vec::with_capacity(max_split + n_blocks / 2),
-            parts: Buffer::try_zeroed(room.ok_or(io::ErrorKind::OutOfMemory)?)?,
+            parts: Buffer::try_zeroed(room)?,
             n_taken: 0,
             cascade: Cascade::new(limits.max_step_tokens),
         })
@@ -84,7 +84,7 @@ impl AttentionPlan {
     /// Elements of the parts that are for sequences which share their first chunks.
     fn shared_room(geometry: &Geometry, limits: &PlanLimits) -> usize {
         let n_chunks = geometry.n_kv_heads * (limits.max_len.div_ceil(CHUNK_LEN) + 1);
-        n_chunks * state_len(SHARED_ROWS, geometry.head_dim)
+        n_chunks.saturating_mul(state_len(SHARED_ROWS, geometry.head_dim))
     }
 
     /// Makes the tasks of a step.
